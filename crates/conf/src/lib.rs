@@ -1,1 +1,40 @@
-//! Placeholder.
+//! The language of `nginx.conf`, and nothing of what it configures.
+//!
+//! Text becomes a value in four steps, each a folder's worth of modules in reading order:
+//!
+//! 1. [`source`] holds the files as they were read and every [`Place`] in them;
+//! 2. [`lexer`] cuts a file into [`Word`]s, [`document`] nests them into [`Statement`]s and expands
+//!    `include`;
+//! 3. [`schema`] is the one table of directives: reading, context and arity checks, inheritance,
+//!    defaults and the [`manual`] are derived from it;
+//! 4. [`value`] and [`template`] are the grammars of arguments.
+//!
+//! Whatever is wrong becomes a [`Fault`]: all of a file's faults are collected, and the first line
+//! of each is worded as nginx words it ([`render`]).
+//!
+//! The crate knows no sockets, no clock, no HTTP: files come through the [`Files`] trait.
+#![forbid(unsafe_code)]
+
+mod context;
+pub mod document;
+mod fault;
+mod lexer;
+pub mod manual;
+mod names;
+mod render;
+mod schema;
+mod source;
+mod template;
+mod value;
+mod word;
+
+pub use context::{Context, Contexts};
+pub use document::{Document, Statement};
+pub use fault::{Fault, Level};
+pub use names::{Names, VariableId};
+pub use render::render;
+pub use schema::{Arity, Entry, Kind, Spec, check_entry, read_default, read_into};
+pub use source::{Files, Place, Source, SourceId, Sources};
+pub use template::{Part, Template};
+pub use value::{Each, Flag, Number, Reader, Size, Text, Time, Value};
+pub use word::Word;

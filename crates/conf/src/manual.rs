@@ -1,0 +1,1 @@
+//! The manual, generated from the table of directives.

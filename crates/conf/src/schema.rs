@@ -1,0 +1,229 @@
+//! The table of directives: each is written down once, and everything else is derived from it.
+//!
+//! `directives!` makes, for one module, the `Written` struct (what stood in a block), the `Settings`
+//! struct (what holds there) and the `SPECS` table; `modules!` joins the modules of one kind of
+//! block. Whoever builds the configuration walks the document and calls `Written::set`.
+
+use crate::lexer;
+use crate::value::{Reader, Value};
+use crate::{Context, Contexts, Fault, Statement};
+
+/// How many arguments a directive takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arity {
+    pub least: usize,
+    pub most: usize,
+}
+
+impl Arity {
+    pub const NONE: Arity = Arity::exactly(0);
+
+    pub const fn exactly(count: usize) -> Arity {
+        Arity { least: count, most: count }
+    }
+
+    pub const fn between(least: usize, most: usize) -> Arity {
+        Arity { least, most }
+    }
+
+    pub const fn at_least(least: usize) -> Arity {
+        Arity { least, most: usize::MAX }
+    }
+
+    pub const fn allows(self, count: usize) -> bool {
+        self.least <= count && count <= self.most
+    }
+}
+
+/// What kind of directive an [`Entry`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `name arguments;` that sets a field.
+    Setting,
+    /// `name arguments { ... }` that opens a context.
+    Block(Context),
+    /// `name arguments;` that appends to the program of its block (`return`, `rewrite`).
+    Action,
+}
+
+/// What the manual and the checks know of a directive.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub contexts: Contexts,
+    pub syntax: &'static str,
+    pub arity: Arity,
+    /// The text of the default; empty when there is none.
+    pub default: &'static str,
+    pub doc: &'static str,
+}
+
+/// A directive of a module whose `Written` is `W`.
+pub struct Spec<W: 'static> {
+    pub entry: Entry,
+    pub set: fn(&mut W, &Statement, &mut Reader<'_>) -> Result<(), Fault>,
+}
+
+/// Checks everything about a statement that does not need its grammar: context, block or not, and
+/// the number of arguments, in nginx's order and words.
+pub fn check_entry(entry: &Entry, statement: &Statement, context: Context) -> Result<(), Fault> {
+    let name = entry.name;
+    let place = statement.name.place;
+    if !entry.contexts.has(context) {
+        let allowed: Vec<_> = entry.contexts.iter().map(Context::name).collect();
+        return Err(Fault::new(place, format!("\"{name}\" directive is not allowed here"))
+            .hint(format!("\"{name}\" is allowed in: {}", allowed.join(", "))));
+    }
+    let wants_block = matches!(entry.kind, Kind::Block(_));
+    if wants_block && statement.block.is_none() {
+        return Err(Fault::new(place, format!("directive \"{name}\" has no opening \"{{\"")));
+    }
+    if !wants_block && statement.block.is_some() {
+        return Err(Fault::new(place, format!("directive \"{name}\" is not terminated by \";\"")));
+    }
+    if !entry.arity.allows(statement.args.len()) {
+        return Err(Fault::new(
+            place,
+            format!("invalid number of arguments in \"{name}\" directive"),
+        )
+        .hint(format!("syntax: {name} {}", entry.syntax)));
+    }
+    Ok(())
+}
+
+/// Reads a statement's arguments into a field of `Written`.
+pub fn read_into<T: Value>(
+    field: &mut Option<T>,
+    statement: &Statement,
+    reader: &mut Reader<'_>,
+) -> Result<(), Fault> {
+    let value = T::read(&statement.args, reader)?;
+    match field {
+        Some(first) => first.again(value, reader),
+        None => {
+            *field = Some(value);
+            Ok(())
+        }
+    }
+}
+
+/// The value of a default text, through the same grammar as any other.
+///
+/// # Panics
+/// When the text does not obey the grammar: a mistake in the table, which the test of the table
+/// finds.
+pub fn read_default<T: Value>(name: &str, text: &str, reader: &mut Reader<'_>) -> T {
+    if text.is_empty()
+        && let Some(value) = T::absent()
+    {
+        return value;
+    }
+    let words = lexer::words_of_default(text);
+    T::read(&words, reader)
+        .unwrap_or_else(|fault| panic!("default of \"{name}\" is not valid: {}", fault.message))
+}
+
+/// Declares the directives of one module. See the crate's documentation of `schema`.
+#[macro_export]
+macro_rules! directives {
+    ( $( $(#[doc = $doc:literal])* $name:ident : $type:ty = $default:literal, in $($context:ident)|+ ; )* ) => {
+        /// What stood in one block.
+        #[derive(Clone, Default)]
+        pub struct Written { $( pub $name: Option<$type>, )* }
+
+        /// What holds in one block: its own, an outer one's, or the default.
+        #[derive(Clone)]
+        pub struct Settings { $( $(#[doc = $doc])* pub $name: $type, )* }
+
+        /// The directives of this module.
+        pub const SPECS: &[$crate::Spec<Written>] = &[ $(
+            $crate::Spec {
+                entry: $crate::Entry {
+                    name: stringify!($name),
+                    kind: $crate::Kind::Setting,
+                    contexts: $crate::Contexts::NONE $( .or($crate::Contexts::$context) )+,
+                    syntax: <$type as $crate::Value>::SYNTAX,
+                    arity: <$type as $crate::Value>::ARITY,
+                    default: $default,
+                    doc: concat!($($doc, "\n"),*),
+                },
+                set: |written, statement, reader| {
+                    $crate::read_into(&mut written.$name, statement, reader)
+                },
+            },
+        )* ];
+
+        impl Written {
+            /// Takes from the outer block what this one does not have.
+            pub fn inherit(&mut self, outer: &Written) {
+                let _ = outer;
+                $( if self.$name.is_none() { self.$name.clone_from(&outer.$name); } )*
+            }
+
+            /// What holds here, with defaults filled in.
+            pub fn settle(self, reader: &mut $crate::Reader<'_>) -> Settings {
+                let _ = &reader;
+                Settings { $(
+                    $name: match self.$name {
+                        Some(value) => value,
+                        None => $crate::read_default(stringify!($name), $default, reader),
+                    },
+                )* }
+            }
+        }
+    };
+}
+
+/// Joins modules into the settings of one kind of block. The order is the order of the manual.
+#[macro_export]
+macro_rules! modules {
+    ( $( $module:ident ),* $(,)? ) => {
+        /// What stood in one block, by module.
+        #[derive(Clone, Default)]
+        pub struct Written { $( pub $module: $crate::modules!(@path $module Written), )* }
+
+        /// What holds in one block, by module.
+        #[derive(Clone)]
+        pub struct Settings { $( pub $module: $crate::modules!(@path $module Settings), )* }
+
+        /// Every entry of these modules, with the module's name.
+        pub fn entries() -> Vec<(&'static str, $crate::Entry)> {
+            let mut list = Vec::new();
+            $( list.extend($crate::modules!(@path $module SPECS).iter().map(|spec| (stringify!($module), spec.entry))); )*
+            list
+        }
+
+        impl Written {
+            /// Reads a statement if it belongs to one of these modules.
+            pub fn set(
+                &mut self,
+                statement: &$crate::Statement,
+                context: $crate::Context,
+                reader: &mut $crate::Reader<'_>,
+            ) -> Option<Result<(), $crate::Fault>> {
+                $(
+                    if let Some(spec) = $crate::modules!(@path $module SPECS)
+                        .iter()
+                        .find(|spec| statement.name.is(spec.entry.name))
+                    {
+                        return Some(
+                            $crate::check_entry(&spec.entry, statement, context)
+                                .and_then(|()| (spec.set)(&mut self.$module, statement, reader)),
+                        );
+                    }
+                )*
+                None
+            }
+
+            pub fn inherit(&mut self, outer: &Written) {
+                $( self.$module.inherit(&outer.$module); )*
+            }
+
+            pub fn settle(self, reader: &mut $crate::Reader<'_>) -> Settings {
+                Settings { $( $module: self.$module.settle(reader), )* }
+            }
+        }
+    };
+    (@path $module:ident $item:ident) => { crate::modules::$module::$item };
+}

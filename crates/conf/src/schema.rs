@@ -158,7 +158,11 @@ macro_rules! directives {
             /// Takes from the outer block what this one does not have.
             pub fn inherit(&mut self, outer: &Written) {
                 let _ = outer;
-                $( if self.$name.is_none() { self.$name.clone_from(&outer.$name); } )*
+                $(
+                    if self.$name.is_none() && <$type as $crate::Value>::INHERITS {
+                        self.$name.clone_from(&outer.$name);
+                    }
+                )*
             }
 
             /// What holds here, with defaults filled in.

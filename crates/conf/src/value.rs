@@ -48,6 +48,10 @@ pub trait Value: Sized + Clone {
     /// How many arguments there may be; checked before [`Value::read`] is called.
     const ARITY: Arity;
 
+    /// Whether an inner block takes the outer one's value when it has none of its own. A content
+    /// handler (`proxy_pass`) belongs to its own block only.
+    const INHERITS: bool = true;
+
     /// Reads the arguments. Their number obeys [`Value::ARITY`], but for the text of a default.
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault>;
 
@@ -229,6 +233,7 @@ impl<T: Value> Value for Each<T> {
 impl<T: Value> Value for Option<T> {
     const SYNTAX: &'static str = T::SYNTAX;
     const ARITY: Arity = T::ARITY;
+    const INHERITS: bool = T::INHERITS;
 
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
         T::read(args, reader).map(Some)

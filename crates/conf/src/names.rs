@@ -4,7 +4,7 @@
 //! once, at the end, because nginx lets a file use a `map`'s variable before the `map` stands.
 
 use crate::Place;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Names one variable of a [`Names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +15,8 @@ pub struct VariableId(pub u32);
 pub struct Names {
     list: Vec<(String, Option<Place>)>,
     index: HashMap<String, VariableId>,
+    /// Names that a named group of a regular expression sets.
+    defined: HashSet<VariableId>,
 }
 
 impl Names {
@@ -31,6 +33,17 @@ impl Names {
         self.list.push((name.clone(), place));
         self.index.insert(name, id);
         id
+    }
+
+    /// The number of a `name` that a named group of a regular expression sets.
+    pub fn define(&mut self, name: &str) -> VariableId {
+        let id = self.refer(name, None);
+        self.defined.insert(id);
+        id
+    }
+
+    pub fn is_defined(&self, id: VariableId) -> bool {
+        self.defined.contains(&id)
     }
 
     pub fn find(&self, name: &str) -> Option<VariableId> {

@@ -1,0 +1,3 @@
+//! Placeholder.
+#[cfg(test)]
+pub(crate) mod sim;

@@ -1,0 +1,237 @@
+//! The tunnel table: one sparse memfd, sized once, that holds everything a successor needs.
+//!
+//! In order: head, one station and one scratch per thread, records, note slab, chunk pool. It allocates nothing itself
+//! (free lists live in private memory, see `seats`). Made by the master before the worker; read by `perdura tunnels`.
+
+mod layout;
+mod map;
+mod record;
+mod snapshot;
+mod station;
+mod token;
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use layout::Layout;
+pub use layout::{CHUNK_BYTES, CHUNKS_MAX, Limits, NOTE_GRANULE, RECORDS_MAX, THREADS_MAX};
+use map::Map;
+pub(crate) use map::Span;
+pub use record::RecordFault;
+pub(crate) use record::{Constant, Mark, Record, State};
+pub use snapshot::{LiveTunnel, Snapshot};
+pub(crate) use station::Station;
+#[cfg(not(test))]
+pub(crate) use station::crash_point;
+pub(crate) use token::Token;
+pub use token::TunnelId;
+
+pub(crate) use layout::EVENTS_MAX;
+
+/// The shared table. `Send` and `Sync`; used through an `Arc`.
+pub struct Table {
+    map: Map,
+    layout: Layout,
+    limits: Limits,
+}
+
+/// Why a descriptor is not a table that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableFault {
+    /// The descriptor is not a memfd.
+    NotMemfd,
+    /// Its size could still change.
+    NotSealed,
+    /// The kernel refused to map it; its error number.
+    Unmappable(i32),
+    /// The magic number is wrong.
+    Magic,
+    /// Another version of the format; the number found.
+    Version(u32),
+    /// A limit in the head is out of bounds.
+    Limits,
+    /// The size is not what the limits ask for.
+    WrongSize,
+}
+
+/// The first page. Constant once written; the magic goes last.
+#[repr(C, align(64))]
+pub(crate) struct Head {
+    magic: AtomicU64,
+    version: AtomicU32,
+    records: AtomicU32,
+    chunks: AtomicU32,
+    threads: AtomicU32,
+    note_bytes: AtomicU64,
+}
+
+impl Table {
+    /// A fresh table. `InvalidInput` if a limit is 0 or above its maximum.
+    pub fn create(limits: Limits) -> io::Result<Table> {
+        let layout = Layout::of(limits).ok_or(io::ErrorKind::InvalidInput)?;
+        let map = Map::create(layout.len)?;
+        let head: &Head = map.at(0);
+        head.version.store(VERSION, Ordering::Relaxed);
+        head.records.store(limits.records, Ordering::Relaxed);
+        head.chunks.store(limits.chunks, Ordering::Relaxed);
+        head.threads.store(u32::from(limits.threads), Ordering::Relaxed);
+        head.note_bytes.store(limits.note_bytes, Ordering::Relaxed);
+        head.magic.store(MAGIC, Ordering::Release);
+        Ok(Table { map, layout, limits })
+    }
+
+    /// A table that another process made. Everything in it is treated as hostile.
+    pub fn open(fd: OwnedFd) -> Result<Table, TableFault> {
+        let map = Map::open(fd)?;
+        let head: &Head = map.at(0);
+        if head.magic.load(Ordering::Acquire) != MAGIC {
+            return Err(TableFault::Magic);
+        }
+        let version = head.version.load(Ordering::Relaxed);
+        if version != VERSION {
+            return Err(TableFault::Version(version));
+        }
+        let threads = head.threads.load(Ordering::Relaxed);
+        let limits = Limits {
+            records: head.records.load(Ordering::Relaxed),
+            chunks: head.chunks.load(Ordering::Relaxed),
+            note_bytes: head.note_bytes.load(Ordering::Relaxed),
+            threads: u16::try_from(threads).map_err(|_| TableFault::Limits)?,
+        };
+        let layout = Layout::of(limits).ok_or(TableFault::Limits)?;
+        if layout.len != map.len() {
+            return Err(TableFault::WrongSize);
+        }
+        Ok(Table { map, layout, limits })
+    }
+
+    /// The memfd, to be handed to a successor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.map.fd()
+    }
+
+    /// What the table was made for.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn record(&self, index: u32) -> Option<&Record> {
+        let inside = index < self.limits.records;
+        inside.then(|| self.map.at(self.layout.record(index)))
+    }
+
+    /// The record that `id` names, whatever its state.
+    #[inline]
+    pub(crate) fn named(&self, id: TunnelId) -> Option<&Record> {
+        self.record(id.index).filter(|record| record.generation() == id.generation)
+    }
+
+    pub(crate) fn station(&self, thread: u16) -> Option<&Station> {
+        let inside = thread < self.limits.threads;
+        inside.then(|| self.map.at(self.layout.station(thread)))
+    }
+
+    /// The event array of a thread that exists.
+    pub(crate) fn events(&self, thread: u16) -> Span<'_> {
+        self.map.span(self.layout.events(thread), layout::EVENT_ARRAY_BYTES)
+    }
+
+    /// The scratch of a thread that exists.
+    pub(crate) fn scratch(&self, thread: u16) -> Span<'_> {
+        self.map.span(self.layout.scratch(thread), CHUNK_BYTES)
+    }
+
+    /// A chunk of the pool; empty if there is no such chunk.
+    pub(crate) fn chunk(&self, chunk: u32) -> Span<'_> {
+        if chunk >= self.limits.chunks {
+            return self.map.span(0, 0);
+        }
+        self.map.span(self.layout.chunk(chunk), CHUNK_BYTES)
+    }
+
+    /// Gives the pages of `count` chunks back to the system.
+    pub(crate) fn punch_chunks(&self, chunk: u32, count: u32) -> io::Result<()> {
+        if u64::from(chunk) + u64::from(count) > u64::from(self.limits.chunks) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.map.punch(self.layout.chunk(chunk), CHUNK_BYTES * count as usize)
+    }
+
+    /// The bytes of a note; empty unless it lies inside the slab.
+    pub(crate) fn note(&self, granule: u32, bytes: u32) -> Span<'_> {
+        let start = granule as usize * NOTE_GRANULE;
+        if start + bytes as usize > self.limits.note_bytes as usize {
+            return self.map.span(0, 0);
+        }
+        self.map.span(self.layout.notes + start, bytes as usize)
+    }
+
+    /// A copy of every live tunnel, one after the other, while the engines go on.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot::new(self)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn raw(&self) -> Span<'_> {
+        self.map.span(0, self.map.len())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn record_offset(&self, index: u32) -> usize {
+        self.layout.record(index)
+    }
+}
+
+const MAGIC: u64 = u64::from_le_bytes(*b"PERDTUNL");
+/// Changes with every change of the layout, a record's included.
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Limits {
+        Limits { records: 8, chunks: 4, note_bytes: 4096, threads: 2 }
+    }
+
+    #[test]
+    fn a_table_opens_again_with_the_same_limits() {
+        let table = Table::create(small()).unwrap();
+        let again = Table::open(table.fd().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(again.limits(), small());
+        assert!(again.record(7).is_some() && again.record(8).is_none());
+        assert!(again.station(1).is_some() && again.station(2).is_none());
+        assert_eq!(again.chunk(4).len(), 0);
+        assert_eq!(again.note(64, 1).len(), 0);
+        assert_eq!(again.note(u32::MAX, u32::MAX).len(), 0);
+    }
+
+    #[test]
+    fn limits_have_limits() {
+        for limits in [
+            Limits { records: 0, ..small() },
+            Limits { records: RECORDS_MAX + 1, ..small() },
+            Limits { chunks: 1, ..small() },
+            Limits { chunks: CHUNKS_MAX + 1, ..small() },
+            Limits { note_bytes: u64::MAX, ..small() },
+            Limits { threads: 0, ..small() },
+            Limits { threads: THREADS_MAX + 1, ..small() },
+        ] {
+            assert!(Table::create(limits).is_err(), "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_of_the_head_is_refused() {
+        let table = Table::create(small()).unwrap();
+        for at in 0..32 {
+            let byte = table.raw().part(at, at + 1);
+            let old = byte.to_vec();
+            byte.fill(&[old[0] ^ 0x41]);
+            assert!(Table::open(table.fd().try_clone_to_owned().unwrap()).is_err(), "byte {at}");
+            byte.fill(&old);
+        }
+        assert!(Table::open(table.fd().try_clone_to_owned().unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,80 @@
+//! A look at the live tunnels from outside: copies, checked, taken while the engines go on.
+//!
+//! It changes nothing and believes nothing. `perdura tunnels` and the metrics use it.
+
+use super::{Record, State, Table, TunnelId};
+
+/// Walks over the table; each step gives one live tunnel. Bounded by the number of records.
+pub struct Snapshot<'t> {
+    table: &'t Table,
+    next: u32,
+}
+
+/// A copy of one live tunnel's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveTunnel {
+    /// Its name.
+    pub id: TunnelId,
+    /// The thread that carries it.
+    pub thread: u32,
+    /// Bytes read from each leg since the switch.
+    pub read: [u64; 2],
+    /// Bytes written to each leg since the switch.
+    pub written: [u64; 2],
+    /// Bytes that wait for each leg.
+    pub kept: [u64; 2],
+    /// As in the hand-over.
+    pub started_ms: u64,
+    /// When the last byte moved, on the monotonic clock.
+    pub active_ms: u64,
+    /// Whether one direction has ended.
+    pub half_closed: bool,
+    /// As in the hand-over.
+    pub keys: [u64; 2],
+    /// As in the hand-over.
+    pub note: Vec<u8>,
+}
+
+impl<'t> Snapshot<'t> {
+    pub(super) fn new(table: &'t Table) -> Snapshot<'t> {
+        Snapshot { table, next: 0 }
+    }
+
+    fn copy(&self, index: u32, record: &Record) -> Option<LiveTunnel> {
+        if record.state() != Some(State::Live) {
+            return None;
+        }
+        let constant = record.constant().ok()?;
+        let copy = LiveTunnel {
+            id: TunnelId { index, generation: constant.generation },
+            thread: record.thread(),
+            read: crate::Side::BOTH.map(|side| record.read(side)),
+            written: crate::Side::BOTH.map(|side| record.written(side)),
+            kept: crate::Side::BOTH
+                .map(|sink| record.end(sink.other()).saturating_sub(record.written(sink))),
+            started_ms: constant.started_ms,
+            active_ms: record.active_ms(),
+            half_closed: record.fin_ms() != 0,
+            keys: constant.keys,
+            note: self.table.note(constant.note_granule, constant.note_bytes).to_vec(),
+        };
+        // The record may have ended and begun again meanwhile: then the copy is of two tunnels.
+        let same = record.state() == Some(State::Live) && record.generation() == copy.id.generation;
+        same.then_some(copy)
+    }
+}
+
+impl Iterator for Snapshot<'_> {
+    type Item = LiveTunnel;
+
+    fn next(&mut self) -> Option<LiveTunnel> {
+        loop {
+            let index = self.next;
+            let record = self.table.record(index)?;
+            self.next += 1;
+            if let Some(tunnel) = self.copy(index, record) {
+                return Some(tunnel);
+            }
+        }
+    }
+}

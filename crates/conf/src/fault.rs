@@ -1,6 +1,7 @@
 //! What is wrong with a configuration: for the administrator, with place and hint.
 
 use crate::Place;
+use std::io;
 
 /// How bad a fault is, with nginx's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,4 +48,15 @@ impl Fault {
         self.hint = Some(hint.into());
         self
     }
+}
+
+/// A system error as nginx prints it: `(2: No such file or directory)`.
+pub fn errno_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    let Some(code) = error.raw_os_error() else {
+        return format!("({text})");
+    };
+    // The standard library appends its own form of the number.
+    let text = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text);
+    format!("({code}: {text})")
 }

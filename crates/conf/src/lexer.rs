@@ -1,11 +1,502 @@
 //! Cuts a file into words and punctuation, exactly as `ngx_conf_read_token` does.
+//!
+//! It knows nothing of directives and does not nest: [`crate::document`] asks for one [`Token`]
+//! after the other. Where nginx stops at the first fault, the lexer notes it and goes on at the
+//! next place where a statement can begin.
 
-use crate::{Place, SourceId, Word};
+use crate::{Fault, Place, SourceId, Word};
+
+/// One statement's worth of text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// Words that end in `;`.
+    Simple(Vec<Word>),
+    /// Words that end in `{`; none when the block's head was beyond repair.
+    Open(Vec<Word>),
+    /// A `}`.
+    Close(Place),
+    /// A statement that was given up; its fault is noted.
+    Dropped,
+    /// The end of the text.
+    End(Place),
+}
+
+/// A fault of the grammar and where the statement began in which nginx would have met it.
+#[derive(Debug)]
+pub(crate) struct Stumble {
+    pub fault: Fault,
+    pub since: u32,
+}
+
+/// What the text is: only a file is read through nginx's buffer and may open blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    File,
+    CommandLine,
+}
+
+/// nginx reads files through a buffer of this size, in bytes, and a parameter or a comment has to
+/// fit (`NGX_CONF_BUFFER`).
+pub(crate) const WORD_BYTES_MAX: usize = 4096;
+
+/// The reader of one text.
+pub(crate) struct Lexer<'a> {
+    bytes: &'a [u8],
+    source: SourceId,
+    origin: Origin,
+    pos: usize,
+    line: u32,
+    /// Where the word, comment or space began that is being read.
+    start: usize,
+    start_line: u32,
+    words: Vec<Word>,
+    /// Whether the next piece belongs to the word before it: the repair after a quote.
+    glue: Glue,
+    end: End,
+    stumbles: Vec<Stumble>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Glue {
+    Apart,
+    /// The piece that is read now continues the last word.
+    Together,
+    /// A piece was joined in this statement already, and the fault is noted.
+    Done,
+}
+
+/// Whether the end inside a statement was noted; it is one fault, however often it is met again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Unseen,
+    Noted,
+}
+
+/// What reading one byte gave.
+enum Read {
+    Byte(u8),
+    End,
+    TooLong,
+}
+
+/// What follows a word.
+enum After {
+    /// Space: the statement goes on.
+    Space,
+    /// The statement is over.
+    Over(Token),
+    /// This byte begins the next piece without space in between.
+    Piece(u8),
+}
+
+impl<'a> Lexer<'a> {
+    pub fn new(bytes: &'a [u8], source: SourceId, origin: Origin) -> Self {
+        Self {
+            bytes,
+            source,
+            origin,
+            pos: 0,
+            line: 1,
+            start: 0,
+            start_line: 1,
+            words: Vec::new(),
+            glue: Glue::Apart,
+            end: End::Unseen,
+            stumbles: Vec::new(),
+        }
+    }
+
+    /// The faults since the last call.
+    pub fn take_stumbles(&mut self) -> Vec<Stumble> {
+        std::mem::take(&mut self.stumbles)
+    }
+
+    /// Whether the text ended inside a statement, which was reported.
+    pub fn ended_early(&self) -> bool {
+        self.end == End::Noted
+    }
+
+    /// The next statement, brace or the end.
+    pub fn next(&mut self) -> Token {
+        self.words.clear();
+        self.glue = Glue::Apart;
+        self.start = self.pos;
+        self.start_line = self.line;
+        loop {
+            let byte = match self.read() {
+                Read::Byte(byte) => byte,
+                Read::End => return self.at_end(),
+                Read::TooLong => return self.too_long(None),
+            };
+            self.start = self.pos - 1;
+            self.start_line = self.line;
+            let token = match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => None,
+                b';' | b'{' if self.words.is_empty() => self.headless(byte),
+                b';' => Some(Token::Simple(self.take_words())),
+                b'{' => Some(Token::Open(self.take_words())),
+                b'}' if self.words.is_empty() => Some(Token::Close(self.byte_before())),
+                b'}' => Some(self.unterminated()),
+                b'#' => self.comment(),
+                _ => self.word(byte),
+            };
+            if let Some(token) = token {
+                return token;
+            }
+        }
+    }
+
+    /// Reads a byte. The limit is nginx's: more input is wanted while what began at `start` fills
+    /// the buffer already. The `-g` text is in memory and has no such limit.
+    fn read(&mut self) -> Read {
+        let Some(&byte) = self.bytes.get(self.pos) else {
+            return Read::End;
+        };
+        if self.pos - self.start == WORD_BYTES_MAX && self.origin == Origin::File {
+            return Read::TooLong;
+        }
+        self.pos += 1;
+        if byte == b'\n' {
+            self.line += 1;
+        }
+        Read::Byte(byte)
+    }
+
+    /// Skips a comment up to its line feed, which is space.
+    fn comment(&mut self) -> Option<Token> {
+        loop {
+            match self.read() {
+                Read::Byte(b'\n') => {
+                    self.start = self.pos - 1;
+                    return None;
+                }
+                Read::Byte(_) => {}
+                Read::End => return None,
+                Read::TooLong => {
+                    let fault = self
+                        .long_fault()
+                        .hint("nginx reads a comment as a parameter: break it into shorter lines");
+                    self.note(fault);
+                    self.skip_line();
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Reads the word that begins with `first`, and what is glued to it.
+    fn word(&mut self, first: u8) -> Option<Token> {
+        let mut first = first;
+        loop {
+            let after = match first {
+                b'"' | b'\'' => self.quoted(first),
+                _ => self.bare(first),
+            };
+            match after {
+                After::Space => return None,
+                After::Over(token) => return Some(token),
+                After::Piece(byte) => first = byte,
+            }
+            self.start = self.pos - 1;
+            self.start_line = self.line;
+        }
+    }
+
+    fn bare(&mut self, first: u8) -> After {
+        let mut escaped = first == b'\\';
+        let mut dollar = first == b'$';
+        loop {
+            let byte = match self.read() {
+                Read::Byte(byte) => byte,
+                Read::End => {
+                    self.push_word(self.start, self.pos, 0);
+                    return After::Over(self.at_end());
+                }
+                Read::TooLong => return After::Over(self.too_long(None)),
+            };
+            if escaped {
+                escaped = false;
+                continue;
+            }
+            if byte == b'{' && dollar {
+                continue;
+            }
+            dollar = byte == b'$';
+            escaped = byte == b'\\';
+            if matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b';' | b'{') {
+                self.push_word(self.start, self.pos - 1, 0);
+                return self.after(byte);
+            }
+        }
+    }
+
+    fn quoted(&mut self, quote: u8) -> After {
+        self.start = self.pos;
+        let mut escaped = false;
+        let mut dollar = false;
+        loop {
+            let byte = match self.read() {
+                Read::Byte(byte) => byte,
+                Read::End => return After::Over(self.end_in_quotes()),
+                Read::TooLong => return After::Over(self.too_long(Some(quote))),
+            };
+            if escaped {
+                escaped = false;
+                continue;
+            }
+            if byte == b'{' && dollar {
+                continue;
+            }
+            dollar = byte == b'$';
+            escaped = byte == b'\\';
+            if byte == quote {
+                self.push_word(self.start, self.pos - 1, 1);
+                return self.behind_quote();
+            }
+        }
+    }
+
+    /// nginx wants space, `;`, `{` or `)` behind a closing quote.
+    fn behind_quote(&mut self) -> After {
+        let byte = match self.read() {
+            Read::Byte(byte) => byte,
+            Read::End => return After::Over(self.at_end()),
+            Read::TooLong => return After::Over(self.too_long(None)),
+        };
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' | b';' | b'{' => self.after(byte),
+            b')' => After::Piece(byte),
+            b'}' => After::Over(self.unterminated()),
+            _ => {
+                self.stray(byte);
+                After::Piece(byte)
+            }
+        }
+    }
+
+    fn after(&mut self, byte: u8) -> After {
+        match byte {
+            b';' => After::Over(Token::Simple(self.take_words())),
+            b'{' => After::Over(Token::Open(self.take_words())),
+            _ => After::Space,
+        }
+    }
+
+    /// Notes a byte that sticks to a closing quote, and takes it as part of the word, which is
+    /// what a shell would do and most likely what was meant.
+    fn stray(&mut self, byte: u8) {
+        if self.glue == Glue::Apart {
+            let shown = String::from_utf8_lossy(&[byte]).into_owned();
+            let fault = Fault::new(self.byte_before(), format!("unexpected \"{shown}\""));
+            let opened = self.words.last().map_or(0, |word| word.place.start as usize);
+            let lines = newlines(&self.bytes[opened..self.pos]);
+            let fault = if lines > 0 {
+                let line = self.line - lines;
+                fault.hint(format!(
+                    "the quoted string that ends here begins in line {line}: is its closing quote \
+                     missing?"
+                ))
+            } else {
+                fault.hint("a closing quote must be followed by space, \";\", \"{\" or \")\"")
+            };
+            self.note(fault);
+        }
+        self.glue = Glue::Together;
+    }
+
+    /// A `;` or `{` without words before it.
+    fn headless(&mut self, byte: u8) -> Option<Token> {
+        let shown = char::from(byte);
+        self.note(Fault::new(self.byte_before(), format!("unexpected \"{shown}\"")));
+        (byte == b'{').then(|| Token::Open(Vec::new()))
+    }
+
+    /// A `}` behind words: their `;` is missing. The words count as a statement, and the brace is
+    /// read again.
+    fn unterminated(&mut self) -> Token {
+        let mut fault = Fault::new(self.byte_before(), "unexpected \"}\"");
+        if let Some(word) = self.words.last() {
+            let text = word.text();
+            fault = fault.hint(format!("a \";\" is missing behind \"{text}\""));
+        }
+        self.note(fault);
+        self.pos -= 1;
+        Token::Simple(self.take_words())
+    }
+
+    /// The end of the text, which is a fault inside a statement.
+    fn at_end(&mut self) -> Token {
+        let Some(last) = self.words.last() else {
+            return Token::End(self.place(self.pos, self.pos, self.line));
+        };
+        let place = self.place(last.place.end as usize, last.place.end as usize, self.line);
+        let hint = format!("a \";\" is missing behind \"{}\"", last.text());
+        self.note_end(place, hint);
+        Token::Simple(self.take_words())
+    }
+
+    /// The end of the text inside quotes: what follows the opening quote is read again as if it
+    /// were not there, so that the rest of the file is looked at too.
+    fn end_in_quotes(&mut self) -> Token {
+        let opening = self.start - 1;
+        let place = self.place(opening, opening + 1, self.line);
+        let line = self.start_line;
+        self.note_end(place, format!("the quoted string that begins in line {line} has no end"));
+        self.resume()
+    }
+
+    fn note_end(&mut self, place: Place, hint: String) {
+        if self.end == End::Noted {
+            return;
+        }
+        self.end = End::Noted;
+        let message = match self.origin {
+            Origin::File => "unexpected end of file, expecting \";\" or \"}\"",
+            Origin::CommandLine => "unexpected end of parameter, expecting \";\"",
+        };
+        self.note(Fault::new(place, message).hint(hint));
+    }
+
+    /// A parameter that does not fit into nginx's buffer.
+    fn too_long(&mut self, quote: Option<u8>) -> Token {
+        let Some(quote) = quote else {
+            let fault = self.long_fault();
+            self.note(fault.hint(format!("a parameter has at most {WORD_BYTES_MAX} bytes")));
+            return self.resume_from_here();
+        };
+        let opening = self.start - 1;
+        let message = format!(
+            "too long parameter, probably missing terminating \"{}\" character",
+            char::from(quote)
+        );
+        let place = self.place(opening, opening + 1, self.start_line);
+        self.note(Fault::new(place, message));
+        self.resume()
+    }
+
+    fn long_fault(&self) -> Fault {
+        let shown = &self.bytes[self.start..(self.start + SHOWN_BYTES).min(self.bytes.len())];
+        let shown = String::from_utf8_lossy(shown);
+        Fault::new(
+            self.place(self.start, self.start + SHOWN_BYTES, self.start_line),
+            format!("too long parameter \"{shown}...\" started"),
+        )
+    }
+
+    /// Gives the statement up and goes back to where its last word began.
+    fn resume(&mut self) -> Token {
+        self.pos = self.start;
+        self.line = self.start_line;
+        self.resume_from_here()
+    }
+
+    /// Gives the statement up and goes on behind the next `;` or at the next brace.
+    fn resume_from_here(&mut self) -> Token {
+        self.words.clear();
+        let rest = &self.bytes[self.pos..];
+        let length = rest.iter().position(|byte| matches!(byte, b';' | b'{' | b'}'));
+        let skipped = length.map_or(rest, |length| &rest[..length]);
+        self.line += newlines(skipped);
+        self.pos += skipped.len();
+        match self.bytes.get(self.pos) {
+            Some(b';') => self.pos += 1,
+            Some(b'{') => {
+                self.pos += 1;
+                return Token::Open(Vec::new());
+            }
+            _ => {}
+        }
+        Token::Dropped
+    }
+
+    fn skip_line(&mut self) {
+        let rest = &self.bytes[self.pos..];
+        self.pos += rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
+        self.start = self.pos;
+    }
+
+    /// Takes the bytes from `start` to `end` as a word; `quotes` is how many bytes of quote stand
+    /// on each side of it.
+    fn push_word(&mut self, start: usize, end: usize, quotes: usize) {
+        let bytes = unescaped(&self.bytes[start..end]);
+        if self.glue == Glue::Together
+            && let Some(last) = self.words.last_mut()
+        {
+            self.glue = Glue::Done;
+            last.bytes.extend_from_slice(&bytes);
+            last.place.end = offset(end + quotes);
+            return;
+        }
+        let place = self.place(start - quotes, end + quotes, self.line);
+        self.words.push(Word { bytes, place });
+    }
+
+    /// The words of the statement. nginx names the line of the statement's end in every message
+    /// about it, so all words carry that line.
+    fn take_words(&mut self) -> Vec<Word> {
+        let mut words = std::mem::take(&mut self.words);
+        for word in &mut words {
+            word.place.line = self.line;
+        }
+        words
+    }
+
+    fn note(&mut self, fault: Fault) {
+        let first = self.words.first().map(|word| word.place.start);
+        let since = first.unwrap_or(offset(self.start));
+        self.stumbles.push(Stumble { fault, since });
+    }
+
+    fn byte_before(&self) -> Place {
+        self.place(self.pos - 1, self.pos, self.line)
+    }
+
+    fn place(&self, start: usize, end: usize, line: u32) -> Place {
+        Place { source: self.source, line, start: offset(start), end: offset(end) }
+    }
+}
 
 /// The words of a default in a directive's table.
 pub(crate) fn words_of_default(text: &str) -> Vec<Word> {
-    let place = Place { source: SourceId(u32::MAX), line: 0, start: 0, end: 0 };
-    text.split_ascii_whitespace()
-        .map(|word| Word { bytes: word.trim_matches(['"', '\'']).as_bytes().to_vec(), place })
-        .collect()
+    let text = format!("{text} ;");
+    let source = SourceId(u32::MAX);
+    let mut words = match Lexer::new(text.as_bytes(), source, Origin::CommandLine).next() {
+        Token::Simple(words) => words,
+        _ => Vec::new(),
+    };
+    for word in &mut words {
+        word.place = Place { source, line: 0, start: 0, end: 0 };
+    }
+    words
 }
+
+/// Resolves escapes as nginx does: `\"`, `\'`, `\\`, `\t`, `\r` and `\n`. Any other backslash
+/// stays, which is what regular expressions rely on.
+fn unescaped(raw: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let [first, tail @ ..] = rest {
+        let (byte, length) = match (first, tail.first()) {
+            (b'\\', Some(&quoted @ (b'"' | b'\'' | b'\\'))) => (quoted, 2),
+            (b'\\', Some(b't')) => (b'\t', 2),
+            (b'\\', Some(b'r')) => (b'\r', 2),
+            (b'\\', Some(b'n')) => (b'\n', 2),
+            _ => (*first, 1),
+        };
+        bytes.push(byte);
+        rest = &rest[length..];
+    }
+    bytes
+}
+
+fn newlines(bytes: &[u8]) -> u32 {
+    offset(bytes.iter().filter(|&&byte| byte == b'\n').count())
+}
+
+/// Texts are far smaller than 4 GiB: [`crate::document`] sees to it.
+fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// How much of a parameter nginx shows when it is too long.
+const SHOWN_BYTES: usize = 10;

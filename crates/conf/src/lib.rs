@@ -30,9 +30,9 @@ mod word;
 
 pub use context::{Context, Contexts};
 pub use document::{Document, Statement};
-pub use fault::{Fault, Level};
+pub use fault::{Fault, Level, errno_text};
 pub use names::{Names, VariableId};
-pub use render::render;
+pub use render::{first_line, render};
 pub use schema::{Arity, Entry, Kind, Spec, check_entry, read_default, read_into};
 pub use source::{Files, Place, Source, SourceId, Sources};
 pub use template::{Part, Template};

@@ -1,9 +1,181 @@
 //! Faults as text: nginx's line first, then the source line, a caret and the hint.
+//!
+//! ```text
+//! perdura: [emerg] unknown directive "proxy_pas" in /etc/nginx/nginx.conf:12
+//!    |
+//! 12 |     proxy_pas http://backend;
+//!    |     ^^^^^^^^^
+//!    = hint: did you mean "proxy_pass"?
+//! ```
 
-use crate::{Fault, Sources};
+use crate::{Fault, Level, Place, Source, Sources};
+use std::fmt::Write;
 
-/// The text of one fault; `program` is the name before the level.
+/// How many columns of a source line are shown; longer ones are cut around the caret.
+pub const COLUMNS_MAX: usize = 100;
+
+/// How many columns of context stay before the caret when a line is cut.
+const CONTEXT_COLUMNS: usize = 30;
+
+/// How wide a tab is shown.
+const TAB_COLUMNS: usize = 4;
+
+/// The text of one fault; `program` is the name before the level. It ends without a line feed.
 pub fn render(program: &str, fault: &Fault, sources: &Sources) -> String {
-    let _ = sources;
-    format!("{program}: [emerg] {}", fault.message)
+    let mut text = format!("{program}: {}", first_line(fault, sources));
+    let shown = fault.place.and_then(|place| Some((place, sources.source(place.source)?)));
+    let mut margin = 0;
+    if let Some((place, source)) = shown {
+        let (number, snippet) = snippet(place, source);
+        margin = number.len();
+        let Snippet { line, before, marked } = snippet;
+        let (indent, carets) = (" ".repeat(before), "^".repeat(marked));
+        // Writing into a string cannot fail.
+        let _ = write!(text, "\n{:margin$} |\n{number} | {line}", "");
+        let _ = write!(text, "\n{:margin$} | {indent}{carets}", "");
+    }
+    if let Some(hint) = &fault.hint {
+        let _ = write!(text, "\n{:margin$} = hint: {hint}", "");
+    }
+    text
+}
+
+/// The line that nginx would print, from the level on: what a log gets.
+pub fn first_line(fault: &Fault, sources: &Sources) -> String {
+    let level = match fault.level {
+        Level::Emerg => "emerg",
+        Level::Warn => "warn",
+        Level::Notice => "notice",
+    };
+    let message = &fault.message;
+    let Some(place) = fault.place else {
+        return format!("[{level}] {message}");
+    };
+    match sources.source(place.source) {
+        Some(source) if source.command_line => format!("[{level}] {message} in command line"),
+        Some(source) => {
+            format!("[{level}] {message} in {}:{}", source.path.display(), place.line)
+        }
+        None => format!("[{level}] {message}"),
+    }
+}
+
+/// A source line made ready for a terminal.
+struct Snippet {
+    line: String,
+    /// Columns before the first caret.
+    before: usize,
+    /// How many carets.
+    marked: usize,
+}
+
+/// The number of the line that holds `place` (empty for the `-g` text) and the line.
+fn snippet(place: Place, source: &Source) -> (String, Snippet) {
+    let (number, range) = source.line_at(place.start);
+    let number = if source.command_line { String::new() } else { number.to_string() };
+    let line = &source.bytes[range.clone()];
+    let start = (place.start as usize).clamp(range.start, range.end) - range.start;
+    let end = (place.end as usize).clamp(range.start, range.end) - range.start;
+    (number, Snippet::new(&line[..start], &line[start..end.max(start)], &line[end.max(start)..]))
+}
+
+impl Snippet {
+    fn new(before: &[u8], marked: &[u8], after: &[u8]) -> Self {
+        let mut cells = Cells::default();
+        cells.push(before);
+        let from = cells.columns();
+        cells.push(marked);
+        let to = cells.columns();
+        // What lies far behind the right edge is never shown, so it need not be looked at.
+        cells.push(&after[..after.len().min(COLUMNS_MAX * 4)]);
+        cells.cut(from, to)
+    }
+}
+
+/// The characters of a line with their widths.
+#[derive(Default)]
+struct Cells {
+    list: Vec<(char, usize)>,
+    columns: usize,
+}
+
+impl Cells {
+    fn push(&mut self, bytes: &[u8]) {
+        for chunk in bytes.utf8_chunks() {
+            for char in chunk.valid().chars() {
+                self.push_char(char);
+            }
+            for _ in chunk.invalid() {
+                self.push_char(char::REPLACEMENT_CHARACTER);
+            }
+        }
+    }
+
+    fn push_char(&mut self, char: char) {
+        if char == '\t' {
+            let width = TAB_COLUMNS - self.columns % TAB_COLUMNS;
+            self.list.extend(std::iter::repeat_n((' ', 1), width));
+            self.columns += width;
+            return;
+        }
+        let (char, width) = shown(char);
+        self.list.push((char, width));
+        self.columns += width;
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The line, cut to [`COLUMNS_MAX`] around the columns `from..to`.
+    fn cut(self, from: usize, to: usize) -> Snippet {
+        const GAP: &str = "...";
+        let left = if to < COLUMNS_MAX { 0 } else { from.saturating_sub(CONTEXT_COLUMNS) };
+        let right = left + COLUMNS_MAX;
+        let mut line = String::new();
+        let mut column = 0;
+        let mut dropped = 0;
+        for (char, width) in self.list {
+            if column < left {
+                dropped = column + width;
+            } else if column + width <= right {
+                line.push(char);
+            }
+            column += width;
+        }
+        let line = line.trim_end();
+        let head = if dropped > 0 { GAP } else { "" };
+        let tail = if column > right { GAP } else { "" };
+        Snippet {
+            line: format!("{head}{line}{tail}"),
+            before: from - dropped + head.len(),
+            marked: to.min(right).saturating_sub(from).max(1),
+        }
+    }
+}
+
+/// What a terminal gets for a character, and its width. Control characters are never passed on:
+/// they show as their pictures.
+fn shown(char: char) -> (char, usize) {
+    match char {
+        '\0'..='\x1f' => (char::from_u32(0x2400 + char as u32).unwrap_or('?'), 1),
+        '\x7f' => ('\u{2421}', 1),
+        // C1 controls, and marks that reorder text or hide in it.
+        '\u{80}'..='\u{9f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' => (char::REPLACEMENT_CHARACTER, 1),
+        '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}' | '\u{20d0}'..='\u{20ff}' => (char, 0),
+        '\u{1100}'..='\u{115f}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{ffe0}'..='\u{ffe6}'
+        | '\u{1f300}'..='\u{1faff}'
+        | '\u{20000}'..='\u{3fffd}' => (char, 2),
+        _ => (char, 1),
+    }
 }

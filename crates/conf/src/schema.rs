@@ -181,6 +181,10 @@ macro_rules! directives {
 
 /// Joins modules into the settings of one kind of block. The order is the order of the manual.
 #[macro_export]
+#[allow(
+    clippy::crate_in_macro_def,
+    reason = "the modules that are joined stand in the caller's crate, under crate::modules"
+)]
 macro_rules! modules {
     ( $( $module:ident ),* $(,)? ) => {
         /// What stood in one block, by module.

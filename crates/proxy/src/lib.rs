@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod h1;
+pub mod uri;

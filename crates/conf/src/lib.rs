@@ -18,12 +18,14 @@
 mod context;
 pub mod document;
 mod fault;
+mod json;
 mod lexer;
 pub mod manual;
 mod names;
 mod render;
 mod schema;
 mod source;
+mod suggest;
 mod template;
 mod value;
 mod word;
@@ -31,10 +33,15 @@ mod word;
 pub use context::{Context, Contexts};
 pub use document::{Document, Statement};
 pub use fault::{Fault, Level, errno_text};
+pub use manual::check_table;
 pub use names::{Names, VariableId};
 pub use render::{first_line, render};
-pub use schema::{Arity, Entry, Kind, Spec, check_entry, read_default, read_into};
+pub use schema::{
+    Arity, Entry, Kind, Spec, check_default, check_entry, misplaced, read_default, read_into,
+    unknown_directive,
+};
 pub use source::{Files, Place, Source, SourceId, Sources};
+pub use suggest::suggest;
 pub use template::{Part, Template};
 pub use value::{Each, Flag, Number, Reader, Size, Text, Time, Value};
 pub use word::Word;

@@ -6,7 +6,7 @@
 
 use crate::lexer;
 use crate::value::{Reader, Value};
-use crate::{Context, Contexts, Fault, Statement};
+use crate::{Context, Contexts, Fault, Statement, suggest};
 
 /// How many arguments a directive takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,21 +63,47 @@ pub struct Entry {
 pub struct Spec<W: 'static> {
     pub entry: Entry,
     pub set: fn(&mut W, &Statement, &mut Reader<'_>) -> Result<(), Fault>,
+    /// Reads the default as the grammar would.
+    pub check_default: fn(&mut Reader<'_>) -> Result<(), Fault>,
+}
+
+/// The fault of a known directive that stands where it may not; `allowed` is where it may.
+pub fn misplaced(statement: &Statement, allowed: Contexts) -> Fault {
+    let name = statement.name.text();
+    let allowed: Vec<_> = allowed.iter().map(Context::name).collect();
+    Fault::new(statement.name.place, format!("\"{name}\" directive is not allowed here"))
+        .hint(format!("\"{name}\" is allowed in: {}", allowed.join(", ")))
+}
+
+/// The fault of a directive that nobody knows, with the nearest of the `known` names as its hint.
+pub fn unknown_directive<'a>(
+    statement: &Statement,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Fault {
+    let name = statement.name.text();
+    let fault = Fault::new(statement.name.place, format!("unknown directive \"{name}\""));
+    // nginx takes a byte order mark for a part of the first name, and so does this reader.
+    if name.starts_with('\u{feff}') {
+        return fault.hint("the file begins with a byte order mark: save it as UTF-8 without one");
+    }
+    match suggest(&name, known) {
+        Some(nearest) => fault.hint(format!("did you mean \"{nearest}\"?")),
+        None => fault,
+    }
 }
 
 /// Checks everything about a statement that does not need its grammar: context, block or not, and
-/// the number of arguments, in nginx's order and words.
+/// the number of arguments, in the order and the words of nginx's `ngx_conf_handler`.
 pub fn check_entry(entry: &Entry, statement: &Statement, context: Context) -> Result<(), Fault> {
     let name = entry.name;
     let place = statement.name.place;
     if !entry.contexts.has(context) {
-        let allowed: Vec<_> = entry.contexts.iter().map(Context::name).collect();
-        return Err(Fault::new(place, format!("\"{name}\" directive is not allowed here"))
-            .hint(format!("\"{name}\" is allowed in: {}", allowed.join(", "))));
+        return Err(misplaced(statement, entry.contexts));
     }
     let wants_block = matches!(entry.kind, Kind::Block(_));
     if wants_block && statement.block.is_none() {
-        return Err(Fault::new(place, format!("directive \"{name}\" has no opening \"{{\"")));
+        return Err(Fault::new(place, format!("directive \"{name}\" has no opening \"{{\""))
+            .hint(format!("syntax: {name} {} {{ ... }}", entry.syntax)));
     }
     if !wants_block && statement.block.is_some() {
         return Err(Fault::new(place, format!("directive \"{name}\" is not terminated by \";\"")));
@@ -119,15 +145,41 @@ pub fn read_default<T: Value>(name: &str, text: &str, reader: &mut Reader<'_>) -
     {
         return value;
     }
-    let words = lexer::words_of_default(text);
-    T::read(&words, reader)
+    read_text(text, reader)
         .unwrap_or_else(|fault| panic!("default of \"{name}\" is not valid: {}", fault.message))
 }
 
-/// Declares the directives of one module. See the crate's documentation of `schema`.
+/// Whether the text of a default obeys its grammar; for the test of the table.
+pub fn check_default<T: Value>(text: &str, reader: &mut Reader<'_>) -> Result<(), Fault> {
+    if text.is_empty() && T::absent().is_some() {
+        return Ok(());
+    }
+    read_text::<T>(text, reader).map(|_| ())
+}
+
+fn read_text<T: Value>(text: &str, reader: &mut Reader<'_>) -> Result<T, Fault> {
+    let words = lexer::words_of_default(text);
+    if words.is_empty() && T::ARITY.least > 0 {
+        return Err(Fault::nowhere("an empty default needs a grammar that can be absent"));
+    }
+    T::read(&words, reader)
+}
+
+/// Declares the directives of one module:
+///
+/// ```text
+/// directives! {
+///     /// One sentence for the manual.
+///     field: Grammar = "text of the default", in HTTP | SERVER;
+///     /// A directive whose name is a keyword of Rust has the name before the field.
+///     "return" return_status: Option<Return> = "", in SERVER;
+/// }
+/// ```
 #[macro_export]
 macro_rules! directives {
-    ( $( $(#[doc = $doc:literal])* $name:ident : $type:ty = $default:literal, in $($context:ident)|+ ; )* ) => {
+    (@name $name:ident) => { stringify!($name) };
+    (@name $name:ident $text:literal) => { $text };
+    ( $( $(#[doc = $doc:literal])* $($text:literal)? $name:ident : $type:ty = $default:literal, in $($context:ident)|+ ; )* ) => {
         /// What stood in one block.
         #[derive(Clone, Default)]
         pub struct Written { $( pub $name: Option<$type>, )* }
@@ -140,7 +192,7 @@ macro_rules! directives {
         pub const SPECS: &[$crate::Spec<Written>] = &[ $(
             $crate::Spec {
                 entry: $crate::Entry {
-                    name: stringify!($name),
+                    name: $crate::directives!(@name $name $($text)?),
                     kind: $crate::Kind::Setting,
                     contexts: $crate::Contexts::NONE $( .or($crate::Contexts::$context) )+,
                     syntax: <$type as $crate::Value>::SYNTAX,
@@ -151,6 +203,7 @@ macro_rules! directives {
                 set: |written, statement, reader| {
                     $crate::read_into(&mut written.$name, statement, reader)
                 },
+                check_default: |reader| $crate::check_default::<$type>($default, reader),
             },
         )* ];
 
@@ -171,7 +224,10 @@ macro_rules! directives {
                 Settings { $(
                     $name: match self.$name {
                         Some(value) => value,
-                        None => $crate::read_default(stringify!($name), $default, reader),
+                        None => {
+                            let name = $crate::directives!(@name $name $($text)?);
+                            $crate::read_default(name, $default, reader)
+                        }
                     },
                 )* }
             }
@@ -202,6 +258,21 @@ macro_rules! modules {
             list
         }
 
+        /// The defaults that do not obey their own grammar; for the test of the table.
+        pub fn default_faults(reader: &mut $crate::Reader<'_>) -> Vec<String> {
+            let mut list = Vec::new();
+            $(
+                for spec in $crate::modules!(@path $module SPECS) {
+                    if let Err(fault) = (spec.check_default)(reader) {
+                        let (module, name) = (stringify!($module), spec.entry.name);
+                        let message = fault.message;
+                        list.push(format!("{module}: default of \"{name}\": {message}"));
+                    }
+                }
+            )*
+            list
+        }
+
         impl Written {
             /// Reads a statement if it belongs to one of these modules.
             pub fn set(
@@ -210,18 +281,24 @@ macro_rules! modules {
                 context: $crate::Context,
                 reader: &mut $crate::Reader<'_>,
             ) -> Option<Result<(), $crate::Fault>> {
+                // One name can stand for different directives: (name, context) is the key.
+                let mut elsewhere = $crate::Contexts::NONE;
                 $(
-                    if let Some(spec) = $crate::modules!(@path $module SPECS)
-                        .iter()
-                        .find(|spec| statement.name.is(spec.entry.name))
-                    {
-                        return Some(
-                            $crate::check_entry(&spec.entry, statement, context)
-                                .and_then(|()| (spec.set)(&mut self.$module, statement, reader)),
-                        );
+                    for spec in $crate::modules!(@path $module SPECS) {
+                        if !statement.name.is(spec.entry.name) {
+                            continue;
+                        }
+                        if spec.entry.contexts.has(context) {
+                            return Some(
+                                $crate::check_entry(&spec.entry, statement, context)
+                                    .and_then(|()| (spec.set)(&mut self.$module, statement, reader)),
+                            );
+                        }
+                        elsewhere = elsewhere.or(spec.entry.contexts);
                     }
                 )*
-                None
+                (elsewhere != $crate::Contexts::NONE)
+                    .then(|| Err($crate::misplaced(statement, elsewhere)))
             }
 
             pub fn inherit(&mut self, outer: &Written) {

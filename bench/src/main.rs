@@ -1,1 +1,118 @@
-fn main() {}
+//! `perdura-bench`: the upstream, the load and the side-by-side runner of all measurements.
+//!
+//! Not part of the product and ignorant of its inside: it sees processes, sockets and `/proc`.
+//! Called by hand, by `cargo xtask bench` and, as a child of itself, by `compare`.
+
+#![forbid(unsafe_code)]
+
+mod echo;
+mod frame;
+mod handshake;
+mod head;
+mod load;
+mod page;
+mod pattern;
+mod poll;
+mod sha1;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+const USAGE: &str = "\
+usage: perdura-bench echo [--port PORT]
+       perdura-bench load PLAN --proxy ADDRESS [--warm SECONDS] [--window SECONDS] [--gate]
+
+plans: ping:SIZE:TUNNELS  rate:SIZE:TUNNELS:PER_SECOND  bulk:TUNNELS  churn:CONCURRENCY
+       idle:TUNNELS  http:CONNECTIONS";
+
+fn main() -> ExitCode {
+    match command(lexopt::Parser::from_env()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(complaint) => {
+            eprintln!("perdura-bench: {complaint}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(mut words: lexopt::Parser) -> Result<(), String> {
+    let name = match words.next().map_err(say)? {
+        Some(Value(name)) => name.string().map_err(say)?,
+        _ => return Err(USAGE.to_owned()),
+    };
+    raise_descriptor_limit()?;
+    match name.as_str() {
+        "echo" => echo_command(words),
+        "load" => load_command(words),
+        _ => Err(USAGE.to_owned()),
+    }
+}
+
+/// Serves until the standard input ends, so that an echo never outlives who started it.
+fn echo_command(mut words: lexopt::Parser) -> Result<(), String> {
+    let mut port = 0;
+    while let Some(word) = words.next().map_err(say)? {
+        match word {
+            Long("port") => port = words.value().and_then(|value| value.parse()).map_err(say)?,
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    let (listener, address) = echo::bind(port).map_err(say)?;
+    println!("listening {address}");
+    std::io::stdout().flush().map_err(say)?;
+    echo::serve(listener, std::io::stdin()).map_err(say)
+}
+
+fn load_command(mut words: lexopt::Parser) -> Result<(), String> {
+    let mut plan = None;
+    let mut proxy: Option<SocketAddr> = None;
+    let mut times =
+        load::Times { warm: Duration::from_millis(200), window: Duration::from_secs(1) };
+    let mut gated = false;
+    while let Some(word) = words.next().map_err(say)? {
+        match word {
+            Value(word) => plan = Some(word.parse::<load::Plan>().map_err(say)?),
+            Long("proxy") => proxy = Some(words.value().and_then(|v| v.parse()).map_err(say)?),
+            Long("warm") => times.warm = seconds(&mut words)?,
+            Long("window") => times.window = seconds(&mut words)?,
+            Long("gate") => gated = true,
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    let (Some(plan), Some(proxy)) = (plan, proxy) else { return Err(USAGE.to_owned()) };
+    if gated {
+        let (lines, words) = (std::io::stdin().lock(), std::io::stdout().lock());
+        let mut gate = load::PipeGate { lines, words };
+        return load::run(plan, proxy, times, &mut gate).map(|_| ()).map_err(say);
+    }
+    let report = load::run(plan, proxy, times, &mut load::OpenGate).map_err(say)?;
+    println!("{report}");
+    Ok(())
+}
+
+fn seconds(words: &mut lexopt::Parser) -> Result<Duration, String> {
+    let seconds: f64 = words.value().and_then(|value| value.parse()).map_err(say)?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if duration <= SECONDS_MAX => Ok(duration),
+        _ => Err("a duration is a number of seconds from 0 to 3600".to_owned()),
+    }
+}
+
+/// No window is longer: a run is meant to be watched.
+const SECONDS_MAX: Duration = Duration::from_secs(3600);
+
+/// Takes all the descriptors that the hard limit allows: each tunnel is one here and one in the
+/// echo.
+fn raise_descriptor_limit() -> Result<(), String> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).map_err(say)
+}
+
+fn say(complaint: impl std::fmt::Display) -> String {
+    complaint.to_string()
+}

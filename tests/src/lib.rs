@@ -1,1 +1,39 @@
-//! Placeholder.
+//! The harness: actors for scenarios, and the differential runner against nginx.
+//!
+//! It speaks raw bytes over sockets and starts real programs; it knows nothing of the
+//! product's insides. Scenarios live in `tests/tests`, differential cases in
+//! `tests/parity`, golden configurations in `tests/conf`.
+
+mod case;
+mod census;
+mod client;
+mod folder;
+mod message;
+mod outcome;
+mod parity;
+mod port;
+mod program;
+mod proxy;
+mod script;
+mod suite;
+mod tunnel;
+mod upstream;
+mod wait;
+mod wire;
+
+pub use case::{Case, Client as CaseClient, Section};
+pub use census::{Census, pss_kib};
+pub use client::Client;
+pub use folder::Folder;
+pub use message::{Message, ReadAs};
+pub use outcome::{Names, Outcome};
+pub use parity::{Report, check, compare, family, play, record};
+pub use port::{dead_address, free_port};
+pub use program::Program;
+pub use proxy::{Proxy, Setup};
+pub use script::{Answer, Blocks, Step, unescape};
+pub use suite::{Suite, Verdict};
+pub use tunnel::{ACCEPT, HANDSHAKE, KEY, Tunnel, page_conf};
+pub use upstream::{Received, Upstream};
+pub use wait::until;
+pub use wire::{End, Wire};

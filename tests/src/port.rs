@@ -1,0 +1,34 @@
+//! Addresses for actors. Listeners of the harness bind port 0 and keep it; only a program
+//! that must be told its port gets one from here.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// A port of 127.0.0.1 that nobody listens on, below the range of outgoing connections, so
+/// that no connection of another test takes it before the program binds it.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = (std::process::id() as u16).wrapping_mul(97);
+    for _ in 0..SPAN {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + base.wrapping_add(step) % SPAN;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port between {FIRST} and {}", FIRST + SPAN);
+}
+
+/// An address that refuses connections as long as the returned guard lives: bound, but not
+/// listening.
+pub fn dead_address() -> (SocketAddr, rustix::fd::OwnedFd) {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+    let guard = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    bind(&guard, &any).expect("bind to a free port");
+    let name = getsockname(&guard).expect("the bound address");
+    (SocketAddr::try_from(name).expect("an internet address"), guard)
+}
+
+const FIRST: u16 = 11_000;
+const SPAN: u16 = 20_000;

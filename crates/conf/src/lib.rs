@@ -43,5 +43,7 @@ pub use schema::{
 pub use source::{Files, Place, Source, SourceId, Sources};
 pub use suggest::suggest;
 pub use template::{Part, Template};
-pub use value::{Each, Flag, Number, Reader, Size, Text, Time, Value};
+pub use value::{
+    Each, FilePath, Flag, Number, Offset, Reader, Seconds, Size, Text, Time, Value, read_choice,
+};
 pub use word::Word;

@@ -7,17 +7,9 @@ use crate::json::Json;
 use crate::{Context, Entry, Kind};
 use std::fmt::Write;
 
-/// A page of the manual.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The file's name, without a folder.
-    pub file: String,
-    /// Markdown.
-    pub text: String,
-}
-
-/// The index (`README.md`) and one page for each module, in the order of the table.
-pub fn pages(table: &[(&str, Entry)]) -> Vec<Page> {
+/// The index (`README.md`) and one page for each module, in the order of the table: the
+/// name of the file and its Markdown.
+pub fn pages(table: &[(&str, Entry)]) -> Vec<(String, String)> {
     let table = distinct(table);
     let mut pages = vec![index(&table)];
     for module in modules(&table) {
@@ -25,7 +17,7 @@ pub fn pages(table: &[(&str, Entry)]) -> Vec<Page> {
         for (_, entry) in table.iter().filter(|(of, _)| *of == module) {
             section(&mut text, entry);
         }
-        pages.push(Page { file: format!("{module}.md"), text });
+        pages.push((format!("{module}.md"), text));
     }
     pages
 }
@@ -113,7 +105,7 @@ pub fn check_table(table: &[(&str, Entry)]) -> Vec<String> {
 
 const NOTICE: &str = "<!-- Generated from the table of directives; do not edit. -->\n";
 
-fn index(table: &[(&str, Entry)]) -> Page {
+fn index(table: &[(&str, Entry)]) -> (String, String) {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(module, entry)| (entry.name, *module));
     let mut text = format!("{NOTICE}\n# Directives\n\n");
@@ -122,7 +114,7 @@ fn index(table: &[(&str, Entry)]) -> Page {
         let shown = name.replace('_', "\\_");
         let _ = writeln!(text, "* [{shown}]({module}.md#{name}) ({contexts})");
     }
-    Page { file: "README.md".to_owned(), text }
+    ("README.md".to_owned(), text)
 }
 
 fn section(text: &mut String, entry: &Entry) {

@@ -124,13 +124,15 @@ pub fn read_into<T: Value>(
     statement: &Statement,
     reader: &mut Reader<'_>,
 ) -> Result<(), Fault> {
-    let value = T::read(&statement.args, reader)?;
-    match field {
-        Some(first) => first.again(value, reader),
-        None => {
-            *field = Some(value);
-            Ok(())
-        }
+    let value = T::read(&statement.args, reader);
+    let Some(first) = field else {
+        *field = Some(value?);
+        return Ok(());
+    };
+    match value {
+        Ok(value) => first.again(value, reader),
+        // nginx looks for a duplicate before it looks at the value.
+        Err(fault) => Err(first.clone().again(first.clone(), reader).err().unwrap_or(fault)),
     }
 }
 

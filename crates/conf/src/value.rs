@@ -1,7 +1,23 @@
 //! The grammars of arguments: what can stand behind a directive's name.
 //!
-//! A grammar is a type that implements [`Value`]. This file holds those that belong to the language
-//! itself; a module of the proxy adds its own beside its directives.
+//! A grammar is a type that implements [`Value`]. This folder holds those that belong to the
+//! language itself; whoever owns a table of directives adds more beside them.
+
+mod choice;
+mod flag;
+mod number;
+mod path;
+mod size;
+mod text;
+mod time;
+
+pub use choice::read_choice;
+pub use flag::Flag;
+pub use number::Number;
+pub use path::FilePath;
+pub use size::{Offset, Size};
+pub use text::Text;
+pub use time::{Seconds, Time};
 
 use crate::{Arity, Fault, Files, Names, Word};
 use std::path::{Path, PathBuf};
@@ -35,9 +51,14 @@ impl Reader<'_> {
         )
     }
 
-    /// nginx's wording for numbers, sizes and times that do not parse.
+    /// nginx's wording for sizes and times that do not parse.
     pub fn directive_invalid(&self, word: &Word) -> Fault {
         Fault::new(word.place, format!("\"{}\" directive invalid value", self.directive.text()))
+    }
+
+    /// nginx's wording for numbers that do not parse (`ngx_conf_set_num_slot`).
+    pub fn invalid_number(&self, word: &Word) -> Fault {
+        Fault::new(word.place, format!("\"{}\" directive invalid number", self.directive.text()))
     }
 }
 
@@ -68,142 +89,6 @@ pub trait Value: Sized + Clone {
     /// empty. Only grammars that can be absent have one.
     fn absent() -> Option<Self> {
         None
-    }
-}
-
-/// `on` or `off`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flag(pub bool);
-
-impl Value for Flag {
-    const SYNTAX: &'static str = "on | off";
-    const ARITY: Arity = Arity::exactly(1);
-
-    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        // nginx compares without regard to case.
-        if args[0].bytes.eq_ignore_ascii_case(b"on") {
-            return Ok(Flag(true));
-        }
-        if args[0].bytes.eq_ignore_ascii_case(b"off") {
-            return Ok(Flag(false));
-        }
-        let mut fault = reader.invalid(&args[0]);
-        fault.message.push_str(", it must be \"on\" or \"off\"");
-        Err(fault)
-    }
-}
-
-/// A decimal number without sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number(pub u64);
-
-impl Value for Number {
-    const SYNTAX: &'static str = "number";
-    const ARITY: Arity = Arity::exactly(1);
-
-    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        let number = decimal(&args[0].bytes);
-        number
-            .map(Number)
-            .ok_or_else(|| Fault::new(args[0].place, "invalid number").hint("write digits only"))
-            .map_err(|fault| Fault { place: fault.place.or(Some(reader.directive.place)), ..fault })
-    }
-}
-
-/// A size in bytes: digits with `k`, `m` or `g`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl Size {
-    /// Parses `8`, `8k`, `8m`, `8g` in either case; `None` on anything else or overflow.
-    pub fn parse(text: &[u8]) -> Option<u64> {
-        let (digits, scale) = match text.last()?.to_ascii_lowercase() {
-            b'k' => (&text[..text.len() - 1], 1u64 << 10),
-            b'm' => (&text[..text.len() - 1], 1 << 20),
-            b'g' => (&text[..text.len() - 1], 1 << 30),
-            _ => (text, 1),
-        };
-        decimal(digits)?.checked_mul(scale).filter(|&size| size <= i64::MAX as u64)
-    }
-}
-
-impl Value for Size {
-    const SYNTAX: &'static str = "size";
-    const ARITY: Arity = Arity::exactly(1);
-
-    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        Size::parse(&args[0].bytes).map(Size).ok_or_else(|| reader.directive_invalid(&args[0]))
-    }
-}
-
-/// A span of time in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub u64);
-
-impl Time {
-    /// Parses nginx's times in milliseconds: `60`, `60s`, `500ms`, `1h 30m` (units must fall).
-    pub fn parse(text: &[u8]) -> Option<u64> {
-        const UNITS: [(&[u8], u64); 8] = [
-            (b"y", 365 * 86_400_000),
-            (b"M", 30 * 86_400_000),
-            (b"w", 7 * 86_400_000),
-            (b"d", 86_400_000),
-            (b"h", 3_600_000),
-            (b"m", 60_000),
-            (b"s", 1000),
-            (b"ms", 1),
-        ];
-        let mut total = 0u64;
-        let mut rank = 0;
-        let mut rest = text;
-        if rest.is_empty() {
-            return None;
-        }
-        while !rest.is_empty() {
-            let digits = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
-            let number = decimal(&rest[..digits])?;
-            rest = &rest[digits..];
-            let letters =
-                rest.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(rest.len());
-            // A number without a unit counts seconds and ends the value.
-            let unit: &[u8] = if letters == 0 { b"s" } else { &rest[..letters] };
-            let found = UNITS.iter().position(|(name, _)| *name == unit)?;
-            if found < rank {
-                return None;
-            }
-            rank = found + 1;
-            total = total.checked_add(number.checked_mul(UNITS[found].1)?)?;
-            rest = &rest[letters..];
-            while let [b' ', tail @ ..] = rest {
-                rest = tail;
-            }
-            if letters == 0 && !rest.is_empty() {
-                return None;
-            }
-        }
-        Some(total).filter(|&ms| ms <= i64::MAX as u64)
-    }
-}
-
-impl Value for Time {
-    const SYNTAX: &'static str = "time";
-    const ARITY: Arity = Arity::exactly(1);
-
-    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        Time::parse(&args[0].bytes).map(Time).ok_or_else(|| reader.directive_invalid(&args[0]))
-    }
-}
-
-/// A word as it stands, without variables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text(pub Vec<u8>);
-
-impl Value for Text {
-    const SYNTAX: &'static str = "string";
-    const ARITY: Arity = Arity::exactly(1);
-
-    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok(Text(args[0].bytes.clone()))
     }
 }
 
@@ -242,15 +127,4 @@ impl<T: Value> Value for Option<T> {
     fn absent() -> Option<Self> {
         Some(None)
     }
-}
-
-/// Digits only, as `ngx_atoi` reads them; `None` on anything else, an empty text or overflow.
-pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |number, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
 }

@@ -1,1 +1,94 @@
-//! x
+//! Golden configurations: a file holds a configuration, a line of dashes, and what `-t` says
+//! about it. A new case is a new file.
+//!
+//! After the dashes stands `exit CODE`, then the output; `@conf@` is the configuration's path
+//! and `@dir@` its folder. A line `# nginx: differs, WHY` above the configuration says that
+//! Debian's nginx words its first line otherwise, or does not know the directive.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::folder::Folder;
+use crate::program::{Program, root};
+
+#[derive(Clone, Debug)]
+pub struct Golden {
+    pub path: PathBuf,
+    /// The configuration as it stands in the file.
+    pub conf: String,
+    /// The outcome as it stands in the file.
+    pub expected: String,
+}
+
+/// All files of `tests/conf/KIND`.
+pub fn golden_files(kind: &str) -> Vec<PathBuf> {
+    let folder = root().join("tests/conf").join(kind);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "conf"))
+        .collect();
+    files.sort();
+    files
+}
+
+impl Golden {
+    pub fn read(path: &Path) -> Self {
+        let text = std::fs::read(path).expect("a golden file");
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let (conf, expected) = text.split_once(DASHES).unwrap_or((&text, ""));
+        Self { path: path.to_owned(), conf: conf.to_owned(), expected: expected.to_owned() }
+    }
+
+    /// What the program says, in the form of the file.
+    pub fn ask(&self, program: Program) -> String {
+        let folder = Folder::new("golden");
+        std::fs::create_dir_all(folder.path().join("logs")).expect("a folder for logs");
+        let conf = folder.write("perdura.conf", self.conf.as_bytes());
+        let output = Command::new(program.binary())
+            .args(["-t", "-e", "stderr", "-p"])
+            .arg(folder.path())
+            .arg("-c")
+            .arg(&conf)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .output()
+            .expect("the program runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        let text = text.replace(&conf.display().to_string(), "@conf@");
+        let text = text.replace(&folder.path().display().to_string(), "@dir@");
+        format!("exit {}\n{text}", output.status.code().unwrap_or(-1))
+    }
+
+    /// Why the program's answer is not the expected one, if so.
+    pub fn fault(&self) -> Option<String> {
+        let said = self.ask(Program::Perdura);
+        if self.expected.trim() != said.trim() {
+            return Some(format!("--- expected\n{}--- perdura\n{said}", self.expected));
+        }
+        if self.conf.contains("# nginx: differs") || Program::Nginx.find().is_none() {
+            return None;
+        }
+        let nginx = self.ask(Program::Nginx);
+        let (theirs, ours) = (essence(&nginx), essence(&said));
+        let same = theirs == ours;
+        (!same).then(|| format!("--- nginx\n{}\n--- perdura\n{}\n", theirs.1, ours.1))
+    }
+
+    /// Writes what perdura says into the file.
+    pub fn record(&self) {
+        let said = self.ask(Program::Perdura);
+        let text = format!("{}{DASHES}{said}", self.conf);
+        std::fs::write(&self.path, text).expect("the golden file can be written");
+    }
+}
+
+/// The exit code, and the first complaint without the program's name.
+fn essence(said: &str) -> (String, String) {
+    let code = said.lines().next().unwrap_or_default().to_owned();
+    let complaint = said.lines().find(|line| line.contains("[emerg]") || line.contains("[warn]"));
+    let complaint = complaint.and_then(|line| line.split_once(": ")).map_or("", |(_, rest)| rest);
+    (code, complaint.to_owned())
+}
+
+const DASHES: &str = "----------\n";

@@ -233,7 +233,9 @@ impl ChunkedDecoder {
     /// RFC 9112, 7.1.1: `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`.
     fn extension(&mut self, size: u64, part: Extension, byte: u8) -> Result<State, ChunkFault> {
         use Extension::{Blank, Name, NameStart, Quoted, QuotedEnd, QuotedPair, Value, ValueStart};
-        self.count_extension()?;
+        if byte != b'\r' {
+            self.count_extension()?;
+        }
         let is_blank = matches!(byte, b' ' | b'\t');
         let next = match (part, byte) {
             (Quoted, b'"') => QuotedEnd,
@@ -336,3 +338,169 @@ pub const TRAILERS_SIZE_MAX: usize = 8192;
 
 /// 16 digits and CRLF.
 const CHUNK_HEAD_SIZE_MAX: usize = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes `text` cut into pieces of `step` bytes: the data and how much was left over.
+    fn read(text: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize)>, ChunkFault> {
+        let mut decoder = ChunkedDecoder::new();
+        let mut data = Vec::new();
+        let mut read = 0;
+        for piece in text.chunks(step) {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let consumed = match decoder.decode(rest)? {
+                    Chunk::More { consumed } => {
+                        assert_eq!(consumed, rest.len());
+                        consumed
+                    }
+                    Chunk::Data { start, end, consumed } => {
+                        assert!(start < end && end == consumed);
+                        data.extend_from_slice(&rest[start..end]);
+                        consumed
+                    }
+                    Chunk::End { consumed } => {
+                        assert!(decoder.is_done());
+                        return Ok(Some((data, text.len() - read - consumed)));
+                    }
+                };
+                read += consumed;
+                rest = &rest[consumed..];
+            }
+        }
+        Ok(None)
+    }
+
+    #[track_caller]
+    fn decode(text: &[u8]) -> Result<Option<(Vec<u8>, usize)>, ChunkFault> {
+        let whole = read(text, usize::MAX);
+        for step in 1..text.len().min(12) {
+            assert_eq!(read(text, step), whole, "cut into {step}");
+        }
+        whole
+    }
+
+    #[track_caller]
+    fn good(text: &str, data: &str) {
+        assert_eq!(decode(text.as_bytes()), Ok(Some((data.as_bytes().to_vec(), 0))), "{text:?}");
+    }
+
+    #[test]
+    fn bodies() {
+        good("0\r\n\r\n", "");
+        good("3\r\nabc\r\n0\r\n\r\n", "abc");
+        good("1\r\na\r\nB\r\n01234567890\r\n000\r\n\r\n", "a01234567890");
+        good("003\r\nabc\r\n0\r\n\r\n", "abc");
+        assert_eq!(decode(b"0\r\n\r\nGET"), Ok(Some((vec![], 3))));
+        assert_eq!(decode(b"3\r\nabc\r\n0\r\n"), Ok(None));
+        let mut done = ChunkedDecoder::new();
+        assert_eq!(done.decode(LAST_CHUNK), Ok(Chunk::End { consumed: 5 }));
+        assert_eq!(done.decode(b"x"), Err(ChunkFault::AfterEnd));
+    }
+
+    #[test]
+    fn sizes_that_are_none() {
+        for text in [
+            "0x2\r\n", " 2\r\n", "-2\r\n", "+2\r\n", "1_0\r\n", "2g\r\n", "\r\n", ";a\r\n", "\n",
+            "g",
+        ] {
+            assert_eq!(decode(text.as_bytes()), Err(ChunkFault::BadSize), "{text:?}");
+        }
+        for text in ["2 \r\n", "2\t\r\n", "2 a\r\n"] {
+            assert_eq!(decode(text.as_bytes()), Err(ChunkFault::BadExtension), "{text:?}");
+        }
+        for text in ["2\n", "2\rab", "0\n", "0\r\n\n", "0\r\n\rx"] {
+            assert_eq!(decode(text.as_bytes()), Err(ChunkFault::BadLineEnd), "{text:?}");
+        }
+        let sizes = |digits: &str| decode(format!("{digits}\r\n").as_bytes());
+        assert_eq!(sizes("7fffffffffffffff"), Ok(None));
+        assert_eq!(sizes("8000000000000000"), Err(ChunkFault::SizeOverflow));
+        assert_eq!(sizes(&"F".repeat(16)), Err(ChunkFault::SizeOverflow));
+        assert_eq!(sizes(&"F".repeat(17)), Err(ChunkFault::SizeOverflow));
+    }
+
+    #[test]
+    fn data_that_does_not_fit_its_size() {
+        for text in
+            ["2\r\nabc\r\n", "2\r\nab\n", "2\r\nab\rx", "2\r\nab0\r\n\r\n", "2\r\na\r\n0\r\n\r\n"]
+        {
+            assert_eq!(decode(text.as_bytes()), Err(ChunkFault::BadDataEnd), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn extensions_are_checked_and_dropped() {
+        for extension in [
+            ";a",
+            ";a=b",
+            " ; a = b",
+            ";a=\"\"",
+            ";a=\"b;\\\"c\t\"",
+            ";a;b=c ;d=\"e\"",
+            ";a=b\t;c",
+            " \t;a",
+        ] {
+            good(&format!("1{extension}\r\nx\r\n0{extension}\r\n\r\n"), "x");
+        }
+        for extension in [
+            ";",
+            ";=b",
+            ";a=",
+            ";a=\"b",
+            ";a=\"b\"c",
+            ";a b",
+            ";a=b ",
+            ";a=\0",
+            ";a=\"\0\"",
+            ";a=b\"",
+            ";a=\"\\\r",
+        ] {
+            let text = format!("1{extension}\r\nx\r\n0\r\n\r\n");
+            assert_eq!(decode(text.as_bytes()), Err(ChunkFault::BadExtension), "{extension:?}");
+        }
+        for text in ["1;a\nx", "1;a=b\nx", "1;a\rx", "1;a=\"b\"\nx"] {
+            assert_eq!(decode(text.as_bytes()), Err(ChunkFault::BadLineEnd), "{text:?}");
+        }
+        assert_eq!(decode(b"1;a=\"\n\"\r\n"), Err(ChunkFault::BadExtension));
+    }
+
+    #[test]
+    fn extensions_of_all_chunks_together_are_bounded() {
+        let body = |count: usize| format!("{}0\r\n\r\n", "1;abc\r\nx\r\n".repeat(count));
+        let most = read(body(CHUNK_EXTENSIONS_SIZE_MAX / 4).as_bytes(), 100);
+        assert!(most.is_ok_and(|found| found.is_some()));
+        let text = body(CHUNK_EXTENSIONS_SIZE_MAX / 4 + 1);
+        assert_eq!(read(text.as_bytes(), usize::MAX), Err(ChunkFault::ExtensionsTooLong));
+        let zeros = format!("{}1\r\n", "0".repeat(CHUNK_EXTENSIONS_SIZE_MAX + 2));
+        assert_eq!(read(zeros.as_bytes(), 100), Err(ChunkFault::ExtensionsTooLong));
+    }
+
+    #[test]
+    fn trailers_are_checked_dropped_and_bounded() {
+        good("0\r\nContent-Length: 5\r\nHost:\r\nX: a\tb \u{ff}\r\n\r\n", "");
+        for line in [" a: b", "a", ": b", "a b: c", "a: \0", "a: b\u{7f}", "a\0: b"] {
+            let text = format!("0\r\n{line}\r\n\r\n");
+            assert_eq!(decode(text.as_bytes()), Err(ChunkFault::BadTrailer), "{line:?}");
+        }
+        for text in ["0\r\na: b\n\r\n", "0\r\na: b\rc", "0\r\na\n"] {
+            assert_eq!(decode(text.as_bytes()), Err(ChunkFault::BadLineEnd), "{text:?}");
+        }
+        let trailer = |size: usize| format!("0\r\nA: {}\r\n\r\n", "b".repeat(size));
+        good(&trailer(TRAILERS_SIZE_MAX - 7), "");
+        let text = trailer(TRAILERS_SIZE_MAX - 6);
+        assert_eq!(read(text.as_bytes(), usize::MAX), Err(ChunkFault::TrailersTooLong));
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for size in [1, 9, 10, 15, 16, 255, 4096, 65_535, 70_000] {
+            let data = vec![b'x'; size];
+            let text = [chunk_head(size).as_ref(), &data, CHUNK_END, LAST_CHUNK].concat();
+            assert_eq!(read(&text, 1000), Ok(Some((data, 0))));
+        }
+        assert_eq!(chunk_head(0xabc0).as_ref(), b"abc0\r\n");
+        assert_eq!(chunk_head(usize::MAX).as_ref(), b"ffffffffffffffff\r\n");
+    }
+}

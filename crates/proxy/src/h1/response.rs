@@ -293,3 +293,190 @@ pub const RESPONSE_FIELDS_MAX: usize = MAX_HEADERS_DEFAULT;
 
 /// Room for this many lines is made at once.
 const FIELDS_EXPECTED: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(
+        text: &[u8],
+        size_max: usize,
+        step: usize,
+    ) -> Result<Option<(ResponseHead, usize)>, ResponseFault> {
+        let mut parser = ResponseParser::new();
+        let mut end = 0;
+        loop {
+            match parser.parse(&text[..end], size_max)? {
+                Progress::Complete { length } => {
+                    let head = Bytes::copy_from_slice(&text[..length]);
+                    return Ok(Some((parser.finish(head), text.len() - length)));
+                }
+                _ if end == text.len() => return Ok(None),
+                _ => end = end.saturating_add(step).min(text.len()),
+            }
+        }
+    }
+
+    fn told(text: &[u8], size_max: usize, step: usize) -> Result<Option<String>, ResponseFault> {
+        let found = read(text, size_max, step)?;
+        Ok(found.map(|(head, rest)| {
+            let fields: Vec<_> = head.fields().iter().collect();
+            format!("{:?} {} {:?} {fields:?} {rest}", head.version(), head.status(), head.reason())
+        }))
+    }
+
+    #[track_caller]
+    fn parse(text: &[u8]) -> Result<Option<ResponseHead>, ResponseFault> {
+        let whole = told(text, 4096, usize::MAX);
+        for step in [1, 2, 3, 7, 19] {
+            assert_eq!(told(text, 4096, step), whole, "cut into {step}");
+        }
+        Ok(read(text, 4096, 1)?.map(|(head, _)| head))
+    }
+
+    #[track_caller]
+    fn framing(text: &str, asked: Asked) -> Result<ResponseFraming, ResponseFault> {
+        let head = parse(text.as_bytes())?.expect("the head is complete");
+        response_framing(&head, asked)
+    }
+
+    #[test]
+    fn a_head() {
+        let text = b"HTTP/1.1 404 Not \xffHere \r\nX_a: b\r\n@: c\r\nHost : d\r\n\r\n";
+        assert!(parse(text).is_err());
+        let text = b"HTTP/1.1  404 Not \xffHere \r\nX_a: b\r\n@: c\r\nno colon\r\n";
+        assert!(parse(text).is_err());
+        let head = parse(b"HTTP/1.1  404 Not \xffHere \r\nX_a: b\r\n@: c\r\nalone\n\nbody")
+            .expect("good")
+            .expect("complete");
+        assert_eq!((head.status(), head.reason()), (404, b"Not \xffHere ".as_slice()));
+        assert_eq!(head.fields().first("x_a"), Some(b"b".as_slice()));
+        assert_eq!(head.fields().first("@"), Some(b"c".as_slice()));
+        assert_eq!(head.fields().first("alone"), Some(b"".as_slice()));
+    }
+
+    #[test]
+    fn status_lines() {
+        let reason = |line: &str| {
+            let head = parse(format!("{line}\r\n\r\n").as_bytes()).ok().flatten();
+            head.map(|head| (head.status(), String::from_utf8_lossy(head.reason()).into_owned()))
+        };
+        assert_eq!(reason("HTTP/1.0 200"), Some((200, String::new())));
+        assert_eq!(reason("HTTP/1.1 200 "), Some((200, String::new())));
+        assert_eq!(reason("HTTP/1.1 403.1 no"), Some((403, ".1 no".into())));
+        assert_eq!(reason("HTTP/1.9 999 x"), Some((999, "x".into())));
+        for line in [
+            "",
+            "hello",
+            "http/1.1 200 OK",
+            "HTTP/2.0 200 OK",
+            "HTTP/0.9 200",
+            "HTTP/1 200",
+            "HTTP/1.1 20",
+            "HTTP/1.1 2000",
+            "HTTP/1.1 099",
+            "HTTP/1.1 2x0",
+            "HTTP/1.1200",
+            "HTTP/1.1\t200",
+            "HTTP/1.1 200\tOK",
+            "HTTP/1.1 200 a\0b",
+            "HTTP/1.1 200 a\rb",
+            " HTTP/1.1 200",
+            "HTTP/1.1 -20",
+            "HTTP/1.1111 200",
+        ] {
+            let fault = parse(format!("{line}\r\n\r\n").as_bytes()).err();
+            assert_eq!(fault, Some(ResponseFault::InvalidStatusLine), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_reached() {
+        let text = b"HTTP/1.1 200 OK\r\nX: 1234567890\r\n\r\n";
+        assert!(told(text, text.len(), 1).is_ok_and(|head| head.is_some()));
+        for step in [1, 7, usize::MAX] {
+            assert_eq!(told(text, text.len() - 1, step), Err(ResponseFault::TooBigHeader));
+        }
+        let many = |count| ["HTTP/1.1 200 OK\r\n", &"X:\r\n".repeat(count), "\r\n"].concat();
+        assert!(told(many(RESPONSE_FIELDS_MAX).as_bytes(), 1 << 20, 4096).is_ok());
+        let told = told(many(RESPONSE_FIELDS_MAX + 1).as_bytes(), 1 << 20, 4096);
+        assert_eq!(told, Err(ResponseFault::TooManyFields));
+    }
+
+    #[test]
+    fn field_lines_that_break_the_grammar() {
+        for (line, culprit, byte) in [
+            (" folded: a", "", b' '),
+            ("X: a\0", "X: a", 0),
+            ("X : a", "X", b' '),
+            (": a", "", b':'),
+        ] {
+            let fault = parse(format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n").as_bytes()).err();
+            let line = culprit.as_bytes().into();
+            assert_eq!(fault, Some(ResponseFault::InvalidField { line, byte }));
+        }
+    }
+
+    #[test]
+    fn how_long_a_body_is() {
+        use ResponseBody::{Chunked, Length, None, UntilClose};
+        let body = |status: u16, lines: &str, asked| {
+            let text = format!("HTTP/1.1 {status} x\r\n{lines}\r\n\r\n");
+            framing(&text, asked).map(|framing| framing.body)
+        };
+        assert_eq!(body(200, "A: b", Asked::Other), Ok(UntilClose));
+        assert_eq!(body(200, "Content-Length: 0", Asked::Other), Ok(Length(0)));
+        assert_eq!(body(200, "content-length: 12", Asked::Other), Ok(Length(12)));
+        assert_eq!(body(200, "Transfer-Encoding: Chunked", Asked::Other), Ok(Chunked));
+        for status in [100, 101, 103, 204, 304] {
+            assert_eq!(body(status, "Content-Length: 12", Asked::Other), Ok(None), "{status}");
+        }
+        assert_eq!(body(200, "Transfer-Encoding: chunked", Asked::Head), Ok(None));
+        let head = framing("HTTP/1.1 200 x\r\nContent-Length: 12\r\n\r\n", Asked::Head);
+        assert_eq!(head.map(|framing| framing.content_length), Ok(Some(12)));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let fault = |lines: &str| {
+            let fault = framing(&format!("HTTP/1.1 200 x\r\n{lines}\r\n\r\n"), Asked::Other).err();
+            fault.map(|fault| fault.to_string())
+        };
+        assert_eq!(
+            fault("Content-Length: 1\r\ncontent-length: 1").as_deref(),
+            Some(
+                "upstream sent duplicate header line: \"content-length: 1\", \
+                 previous value: \"Content-Length: 1\""
+            )
+        );
+        assert_eq!(
+            fault("Content-Length: +1").as_deref(),
+            Some("upstream sent invalid \"Content-Length\" header: \"Content-Length: +1\"")
+        );
+        let both =
+            "upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time";
+        assert_eq!(fault("Transfer-Encoding: chunked\r\nContent-Length: 1").as_deref(), Some(both));
+        assert_eq!(fault("Content-Length: 1\r\nTransfer-Encoding: x").as_deref(), Some(both));
+        assert_eq!(
+            fault("Transfer-Encoding: gzip, chunked").as_deref(),
+            Some("upstream sent unknown \"Transfer-Encoding\": \"gzip, chunked\"")
+        );
+        assert!(fault("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked").is_some());
+    }
+
+    #[test]
+    fn whether_the_connection_stays() {
+        use Persistence::{Close, KeepAlive};
+        let stays = |version: &str, lines: &str| {
+            framing(&format!("{version} 200 x\r\n{lines}\r\n\r\n"), Asked::Other)
+                .map(|framing| framing.persistence)
+        };
+        assert_eq!(stays("HTTP/1.1", "Content-Length: 0"), Ok(KeepAlive));
+        assert_eq!(
+            stays("HTTP/1.1", "Content-Length: 0\r\nA: b\r\nConnection: x, Close"),
+            Ok(Close)
+        );
+        assert_eq!(stays("HTTP/1.0", "Content-Length: 0\r\nConnection: keep-alive"), Ok(Close));
+        assert_eq!(stays("HTTP/1.1", "A: b"), Ok(Close));
+    }
+}

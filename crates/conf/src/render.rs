@@ -14,6 +14,9 @@ use std::fmt::Write;
 /// How many columns of a source line are shown; longer ones are cut around the caret.
 pub const COLUMNS_MAX: usize = 100;
 
+/// How many bytes of a message are shown: nginx cuts longer ones (`NGX_MAX_CONF_ERRSTR`).
+pub const MESSAGE_BYTES_MAX: usize = 1024;
+
 /// How many columns of context stay before the caret when a line is cut.
 const CONTEXT_COLUMNS: usize = 30;
 
@@ -47,7 +50,7 @@ pub fn first_line(fault: &Fault, sources: &Sources) -> String {
         Level::Warn => "warn",
         Level::Notice => "notice",
     };
-    let message = &fault.message;
+    let message = &fault.message[..fault.message.floor_char_boundary(MESSAGE_BYTES_MAX)];
     let Some(place) = fault.place else {
         return format!("[{level}] {message}");
     };

@@ -41,14 +41,8 @@ pub fn normalise(raw: &[u8], slashes: Slashes) -> Result<Cow<'_, [u8]>, BadUri> 
     while let Some(byte) = rest.next() {
         let byte = match byte {
             b'#' => return Err(BadUri::Fragment),
-            b'%' => match unescape_next(&mut rest)? {
-                literal @ (b'%' | b'#' | b'?') => {
-                    path.push(literal);
-                    place = Place::Segment;
-                    continue;
-                }
-                decoded => decoded,
-            },
+            // What comes out of it is a slash or a dot like any other, but no `%`, `#` or `?`.
+            b'%' => unescape_next(&mut rest)?,
             byte => byte,
         };
         place = match (place, byte) {

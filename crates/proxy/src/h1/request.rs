@@ -571,6 +571,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn empty_lines_fill_the_first_buffer_again_and_again() {
+        let rules =
+            RequestRules { header_buffer: 16, large_buffers: (0, 32), ..RequestRules::default() };
+        let after =
+            |count| parse(&["\r\n".repeat(count), "GET /a\n".into()].concat().into_bytes(), &rules);
+        assert!(after(0).is_ok_and(|found| found.is_some()));
+        assert!(after(4).is_ok_and(|found| found.is_some()));
+        assert_eq!(after(6), Err(HeadFault::TargetTooLong));
+        assert!(after(8).is_ok_and(|found| found.is_some()));
+        assert_eq!(after(1006), Err(HeadFault::TargetTooLong));
+        assert!(after(1008).is_ok_and(|found| found.is_some()));
+    }
+
+    #[test]
     fn a_thousand_requests_in_one_buffer() {
         let rules = RequestRules::default();
         let mut text: Vec<u8> = (0..1000)

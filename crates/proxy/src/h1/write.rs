@@ -73,9 +73,7 @@ impl<'a, B: BufMut> HeadWriter<'a, B> {
 
     /// The status line of an answer to a client with words that came from an upstream or a variable.
     pub fn status_line_with(&mut self, status: u16, reason: &[u8]) -> Result<(), UnsafeHead> {
-        if let Some(at) = reason.iter().position(|&byte| !class::is(byte, VALUE)) {
-            return Err(UnsafeHead::Reason { at });
-        }
+        demand_value(reason).map_err(|at| UnsafeHead::Reason { at })?;
         self.put(&[b"HTTP/1.1 ", &digits(status), b" ", reason, b"\r\n"]);
         Ok(())
     }
@@ -85,9 +83,7 @@ impl<'a, B: BufMut> HeadWriter<'a, B> {
     pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), UnsafeHead> {
         demand(name, |byte| class::is(byte, VALUE) && !matches!(byte, b' ' | b'\t' | b':'))
             .map_err(|at| UnsafeHead::Name { at })?;
-        if let Some(at) = value.iter().position(|&byte| !class::is(byte, VALUE)) {
-            return Err(UnsafeHead::Value { at });
-        }
+        demand_value(value).map_err(|at| UnsafeHead::Value { at })?;
         self.put(&[name, b": ", value, b"\r\n"]);
         Ok(())
     }
@@ -110,6 +106,16 @@ fn demand(text: &[u8], allowed: impl Fn(u8) -> bool) -> Result<(), usize> {
         return Err(0);
     }
     text.iter().position(|&byte| !allowed(byte)).map_or(Ok(()), Err)
+}
+
+/// The place of the first byte that no value may hold.
+fn demand_value(text: &[u8]) -> Result<(), usize> {
+    // Without a branch per byte the compiler looks at many at once; hardly ever is there a culprit.
+    let is_safe = |byte: u8| (byte >= b' ') & (byte != 0x7f) | (byte == b'\t');
+    if text.iter().fold(true, |all, &byte| all & is_safe(byte)) {
+        return Ok(());
+    }
+    text.iter().position(|&byte| !is_safe(byte)).map_or(Ok(()), Err)
 }
 
 fn protocol(version: Version) -> &'static [u8] {

@@ -81,3 +81,176 @@ impl Document {
         all.into_iter().map(|(_, fault)| fault).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Level, Place};
+    use std::collections::BTreeMap;
+    use std::io;
+    use std::path::PathBuf;
+
+    /// Files in memory. A mask matches every path that begins with what stands before its `*`.
+    #[derive(Default)]
+    struct Memory(BTreeMap<PathBuf, Vec<u8>>);
+
+    impl Memory {
+        fn with(files: &[(&str, &str)]) -> Memory {
+            let file =
+                |(path, text): &(&str, &str)| (PathBuf::from(path), text.as_bytes().to_vec());
+            Memory(files.iter().map(file).collect())
+        }
+
+        fn read(&self) -> Document {
+            Document::read(self, Path::new("/main"), b"")
+        }
+    }
+
+    impl Files for Memory {
+        fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+            self.0.get(path).cloned().ok_or_else(|| io::Error::from_raw_os_error(2))
+        }
+
+        fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+            let pattern = pattern.to_string_lossy();
+            let (head, _) = pattern.split_once('*').expect("a mask");
+            let matches = |path: &&PathBuf| path.to_string_lossy().starts_with(head);
+            Ok(self.0.keys().filter(matches).cloned().collect())
+        }
+    }
+
+    fn messages(document: &Document) -> Vec<&str> {
+        document.faults.iter().map(|fault| fault.message.as_str()).collect()
+    }
+
+    #[test]
+    fn a_hundred_thousand_braces_are_one_fault() {
+        let text = "a {".repeat(100_000) + &"}".repeat(100_000) + "b;";
+        let document = Memory::with(&[("/main", &text)]).read();
+        assert_eq!(messages(&document), ["blocks are nested more than 64 deep"]);
+        assert_eq!(document.statements.len(), 2);
+        let open = "a {".repeat(100_000);
+        assert_eq!(Memory::with(&[("/main", &open)]).read().faults.len(), 2);
+    }
+
+    #[test]
+    fn blocks_may_be_nested_up_to_the_limit_through_includes() {
+        let inner = "a {".repeat(NESTING_MAX - 2) + &"}".repeat(NESTING_MAX - 2);
+        let files = [("/main", "a { a { include b; } }"), ("/b", inner.as_str())];
+        assert!(Memory::with(&files).read().faults.is_empty());
+        let inner = format!("a {{ {inner} }}");
+        let files = [("/main", "a { a { include b; } }"), ("/b", inner.as_str())];
+        let document = Memory::with(&files).read();
+        assert_eq!(messages(&document), ["blocks are nested more than 64 deep"]);
+        assert_eq!(document.faults[0].place.map(|place| place.source), Some(SourceId(1)));
+    }
+
+    #[test]
+    fn includes_may_be_nested_up_to_the_limit() {
+        for (count, faults) in [(INCLUDE_DEPTH_MAX, 0), (INCLUDE_DEPTH_MAX + 1, 1)] {
+            let mut files = Memory::with(&[("/main", "include 1;")]);
+            for number in 1..count {
+                let text = format!("include {};", number + 1);
+                files.0.insert(format!("/{number}").into(), text.into_bytes());
+            }
+            files.0.insert(format!("/{count}").into(), b"a;".to_vec());
+            let document = files.read();
+            assert_eq!(document.faults.len(), faults, "{count} includes");
+            assert_eq!(document.statements.len(), 1 - faults);
+        }
+    }
+
+    #[test]
+    fn a_file_that_includes_itself_is_a_fault_and_not_a_loop() {
+        let files = [("/main", "include a;"), ("/a", "include b;"), ("/b", "include a; c;")];
+        let document = Memory::with(&files).read();
+        assert_eq!(messages(&document), ["file \"/a\" includes itself"]);
+        assert!(document.statements[0].name.is("c"));
+    }
+
+    #[test]
+    fn files_are_counted() {
+        let many = "include e;".repeat(FILES_MAX);
+        let document = Memory::with(&[("/main", &many), ("/e", "")]).read();
+        assert_eq!(messages(&document), ["more than 65536 files are included"]);
+        let most = "include e;".repeat(FILES_MAX - 1);
+        assert!(Memory::with(&[("/main", &most), ("/e", "")]).read().faults.is_empty());
+    }
+
+    #[test]
+    fn bytes_are_counted_as_often_as_they_are_included() {
+        let line = "#".repeat(1023) + "\n";
+        let mebibyte = line.repeat(1024);
+        let many = "include e;".repeat(BYTES_MAX >> 20);
+        let document = Memory::with(&[("/main", &many), ("/e", &mebibyte)]).read();
+        assert_eq!(messages(&document), ["the configuration has more than 67108864 bytes"]);
+        let fewer = "include e;".repeat((BYTES_MAX >> 20) - 1);
+        assert!(Memory::with(&[("/main", &fewer), ("/e", &mebibyte)]).read().faults.is_empty());
+    }
+
+    #[test]
+    fn reading_stops_behind_the_last_fault_that_is_kept() {
+        let document = Memory::with(&[("/main", &";".repeat(FAULTS_MAX * 2))]).read();
+        assert_eq!(document.faults.len(), FAULTS_MAX);
+        assert!(document.faults.iter().all(|fault| fault.level == Level::Emerg));
+    }
+
+    #[test]
+    fn a_text_that_is_included_often_is_kept_once() {
+        let document = Memory::with(&[("/main", "include e; include e;"), ("/e", "a;")]).read();
+        assert_eq!(document.sources.len(), 3);
+        assert_eq!(document.sources.distinct_files().count(), 2);
+        let text = |id| document.sources.source(SourceId(id)).map(|source| source.bytes.as_ptr());
+        assert_eq!(text(1), text(2));
+    }
+
+    #[test]
+    fn faults_come_in_the_order_in_which_they_are_read() {
+        let files = [("/main", "a; include b*; c; }"), ("/b1", "d; ; e;"), ("/b2", "f; }")];
+        let document = Memory::with(&files).read();
+        let names: Vec<String> =
+            document.statements.iter().map(|one| one.name.text().into_owned()).collect();
+        assert_eq!(names, ["a", "d", "e", "f", "c"]);
+        let semantic = |index: usize| {
+            let name = &document.statements[index].name;
+            Fault::new(name.place, name.text())
+        };
+        let mut more: Vec<Fault> = (0..5).rev().map(semantic).collect();
+        more.insert(0, Fault::nowhere("nowhere"));
+        let order = document.in_reading_order(more);
+        let order: Vec<&str> = order.iter().map(|fault| fault.message.as_str()).collect();
+        let brace = "unexpected \"}\"";
+        assert_eq!(order, ["a", "d", "unexpected \";\"", "e", "f", brace, "c", brace, "nowhere"]);
+    }
+
+    #[test]
+    fn the_fault_of_a_statement_comes_before_what_its_words_mean() {
+        let document = Memory::with(&[("/main", "a { b\n}")]).read();
+        let b = &document.statements[0].block.as_deref().expect("a block")[0].name;
+        let order = document.in_reading_order(vec![Fault::new(b.place, "b")]);
+        assert_eq!(order[0].message, "unexpected \"}\"");
+        assert_eq!(order[1].message, "b");
+    }
+
+    #[test]
+    fn the_command_line_stands_before_the_file() {
+        let files = Memory::with(&[("/main", "b;"), ("/c", "c;")]);
+        let document = Document::read(&files, Path::new("/main"), b"a; include c;");
+        let names: Vec<_> = document.statements.iter().map(|one| one.name.text()).collect();
+        assert_eq!(names, ["a", "c", "b"]);
+        assert!(document.sources.source(SourceId(0)).is_some_and(|source| source.command_line));
+        assert_eq!(document.sources.distinct_files().count(), 2);
+        let included = document.sources.included_by(SourceId(1));
+        assert_eq!(
+            included.map(|Place { source, start, .. }| (source, start)),
+            Some((SourceId(0), 11))
+        );
+    }
+
+    #[test]
+    fn a_main_file_that_is_missing_is_a_fault_without_a_place() {
+        let document = Memory::default().read();
+        assert_eq!(messages(&document), ["open() \"/main\" failed (2: No such file or directory)"]);
+        assert_eq!(document.faults[0].place, None);
+    }
+}

@@ -500,3 +500,82 @@ fn offset(bytes: usize) -> u32 {
 
 /// How much of a parameter nginx shows when it is too long.
 const SHOWN_BYTES: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lexer(text: &[u8]) -> Lexer<'_> {
+        Lexer::new(text, SourceId(7), Origin::File)
+    }
+
+    fn words(token: Token) -> Vec<Word> {
+        match token {
+            Token::Simple(words) | Token::Open(words) => words,
+            other => panic!("no words in {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_word_knows_its_bytes_and_the_line_of_its_statement() {
+        let text = b"\n a\n 'b c'\n  ; d{";
+        let mut lexer = lexer(text);
+        let first = words(lexer.next());
+        let place = |start, end| Place { source: SourceId(7), line: 4, start, end };
+        assert_eq!(first[0], Word { bytes: b"a".to_vec(), place: place(2, 3) });
+        assert_eq!(first[1], Word { bytes: b"b c".to_vec(), place: place(5, 10) });
+        assert_eq!(&text[5..10], b"'b c'");
+        assert!(matches!(lexer.next(), Token::Open(words) if words[0].is("d")));
+        assert!(matches!(lexer.next(), Token::End(_)));
+        assert!(lexer.take_stumbles().is_empty());
+    }
+
+    #[test]
+    fn escapes_are_resolved_and_other_backslashes_stay() {
+        assert_eq!(unescaped(br#"\"\'\\\t\r\n"#), b"\"'\\\t\r\n");
+        assert_eq!(unescaped(br"\.\$\d\;"), br"\.\$\d\;");
+        assert_eq!(unescaped(br"a\"), br"a\");
+    }
+
+    #[test]
+    fn a_parameter_may_fill_the_buffer_but_for_its_end() {
+        for (length, stumbles) in [(WORD_BYTES_MAX - 1, 0), (WORD_BYTES_MAX, 1)] {
+            let text = [&vec![b'a'; length][..], b"; b;"].concat();
+            let mut lexer = lexer(&text);
+            lexer.next();
+            assert_eq!(lexer.take_stumbles().len(), stumbles, "{length} bytes");
+            assert!(matches!(lexer.next(), Token::Simple(words) if words[0].is("b")));
+        }
+    }
+
+    #[test]
+    fn the_command_line_has_no_such_limit() {
+        let text = [&vec![b'a'; WORD_BYTES_MAX * 2][..], b";"].concat();
+        let mut lexer = Lexer::new(&text, SourceId(0), Origin::CommandLine);
+        assert_eq!(words(lexer.next())[0].bytes.len(), WORD_BYTES_MAX * 2);
+        assert!(lexer.take_stumbles().is_empty());
+    }
+
+    #[test]
+    fn what_follows_a_quote_that_is_never_closed_is_read_all_the_same() {
+        let mut lexer = lexer(b"a \"b;\nc d;\ne { f; }\n");
+        assert_eq!(lexer.next(), Token::Dropped);
+        let stumbles = lexer.take_stumbles();
+        assert_eq!(stumbles.len(), 1);
+        assert_eq!(stumbles[0].fault.place.map(|place| (place.line, place.start)), Some((4, 2)));
+        assert_eq!(stumbles[0].since, 0);
+        let next = words(lexer.next());
+        assert!(next[0].is("c") && next[0].place.line == 2);
+        assert!(matches!(lexer.next(), Token::Open(words) if words[0].is("e")));
+        assert!(lexer.ended_early());
+    }
+
+    #[test]
+    fn a_default_is_cut_as_a_file_is() {
+        let cut = |text| words_of_default(text).into_iter().map(|word| word.bytes).collect();
+        let all: Vec<Vec<u8>> = cut("4 8k \"a b\" '' $x");
+        assert_eq!(all, [&b"4"[..], b"8k", b"a b", b"", b"$x"]);
+        let none: Vec<Vec<u8>> = cut("");
+        assert!(none.is_empty());
+    }
+}

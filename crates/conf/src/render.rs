@@ -182,3 +182,93 @@ fn shown(char: char) -> (char, usize) {
         _ => (char, 1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SourceId;
+    use std::path::PathBuf;
+
+    fn sources(text: &[u8], command_line: bool) -> Sources {
+        let mut sources = Sources::default();
+        sources.add(Source { path: PathBuf::from("/x"), bytes: text.into(), command_line });
+        sources
+    }
+
+    /// The source line and the carets for the bytes `start..end` of `text`.
+    fn marked(text: &[u8], start: u32, end: u32) -> [String; 2] {
+        let place = Place { source: SourceId(0), line: 9, start, end };
+        let text = render("p", &Fault::new(place, "m"), &sources(text, false));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "p: [emerg] m in /x:9");
+        assert_eq!(lines[1], "  |");
+        [lines[2].to_owned(), lines[3].to_owned()]
+    }
+
+    #[test]
+    fn the_line_of_the_bytes_is_shown_with_its_own_number() {
+        assert_eq!(marked(b"a\nbc d;\n", 2, 4), ["2 | bc d;", "  | ^^"]);
+        assert_eq!(marked(b"a\nbc", 4, 4), ["2 | bc", "  |   ^"]);
+    }
+
+    #[test]
+    fn a_word_of_several_lines_is_marked_to_the_end_of_the_first() {
+        assert_eq!(marked(b"a 'b\nc';", 2, 8), ["1 | a 'b", "  |   ^^"]);
+    }
+
+    #[test]
+    fn tabs_wide_letters_and_bytes_that_are_no_text_keep_the_caret_in_place() {
+        assert_eq!(marked(b"\ta;", 1, 2), ["1 |     a;", "  |     ^"]);
+        assert_eq!(marked("\u{6f22}a".as_bytes(), 3, 4), ["1 | \u{6f22}a", "  |   ^"]);
+        assert_eq!(marked("e\u{301}a".as_bytes(), 3, 4), ["1 | e\u{301}a", "  |  ^"]);
+        assert_eq!(marked(b"\xff\xfea", 2, 3), ["1 | \u{fffd}\u{fffd}a", "  |   ^"]);
+        // Places come from a table of their own: they may cut a letter in two.
+        assert_eq!(marked("\u{e9}".as_bytes(), 1, 2), ["1 | \u{fffd}\u{fffd}", "  |  ^"]);
+    }
+
+    #[test]
+    fn a_terminal_never_gets_control_characters() {
+        assert_eq!(
+            marked(b"\x1b[2Ja\x7f;\r", 4, 5),
+            ["1 | \u{241b}[2Ja\u{2421};\u{240d}", "  |     ^"]
+        );
+        assert_eq!(marked("\u{202e}a\u{9b}".as_bytes(), 3, 4), ["1 | \u{fffd}a\u{fffd}", "  |  ^"]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_caret() {
+        let text = "a".repeat(500) + "XYZ" + &"b".repeat(500);
+        let [line, carets] = marked(text.as_bytes(), 500, 503);
+        let (gap, left) = ("...", "a".repeat(CONTEXT_COLUMNS));
+        let right = "b".repeat(COLUMNS_MAX - CONTEXT_COLUMNS - 3);
+        assert_eq!(line, format!("1 | {gap}{left}XYZ{right}{gap}"));
+        assert_eq!(carets, format!("  | {}^^^", " ".repeat(3 + CONTEXT_COLUMNS)));
+        let [line, carets] = marked(text.as_bytes(), 0, 1003);
+        assert_eq!(line, format!("1 | {}{gap}", "a".repeat(COLUMNS_MAX)));
+        assert_eq!(carets, format!("  | {}", "^".repeat(COLUMNS_MAX)));
+    }
+
+    #[test]
+    fn faults_of_the_command_line_name_it() {
+        let place = Place { source: SourceId(0), line: 1, start: 0, end: 1 };
+        let fault = Fault::warning(place, "m").hint("do this");
+        let text = render("p", &fault, &sources(b"ab;", true));
+        assert_eq!(text, "p: [warn] m in command line\n |\n | ab;\n | ^\n = hint: do this");
+    }
+
+    #[test]
+    fn a_fault_without_a_place_is_one_line() {
+        let fault = Fault::nowhere("no \"events\" section in configuration");
+        let text = render("p", &fault, &Sources::default());
+        assert_eq!(text, "p: [emerg] no \"events\" section in configuration");
+        let place = Place { source: SourceId(5), line: 1, start: 0, end: 1 };
+        assert_eq!(render("p", &Fault::notice(place, "m"), &Sources::default()), "p: [notice] m");
+    }
+
+    #[test]
+    fn a_message_past_the_limit_is_cut_as_nginx_cuts_it() {
+        let fault = Fault::nowhere("m".repeat(MESSAGE_BYTES_MAX + 1));
+        let line = first_line(&fault, &Sources::default());
+        assert_eq!(line.len(), "[emerg] ".len() + MESSAGE_BYTES_MAX);
+    }
+}

@@ -25,7 +25,8 @@ fn every_text_has_its_outcome() {
             continue;
         }
         if std::env::var_os("BLESS").is_some() {
-            std::fs::write(&path, format!("{}----\n{outcome}", case.text)).expect("a writable file");
+            std::fs::write(&path, format!("{}----\n{outcome}", case.text))
+                .expect("a writable file");
             continue;
         }
         wrong.push(format!("{}:\n{outcome}\n-- but expected --\n{}", path.display(), case.outcome));
@@ -129,9 +130,39 @@ const RANDOM_TEXTS: u64 = 300;
 
 /// What random texts are made of.
 const PIECES: &[&[u8]] = &[
-    b"a", b"bc", b"include", b" ", b" ", b"\n", b"\t", b"\r", b";", b";", b"{", b"}", b"\"", b"'",
-    b"\\", b"\\\"", b"\\n", b"$", b"${", b"#", b")", b"(", b"=", b"\xff", b"\xef\xbb\xbf", b"*",
-    b"a b;", b"a 'b c';\n", b"x \"y\" z;\n", b"\0", b"text/x y", b"location / {", b"\xc3\xa9",
+    b"a",
+    b"bc",
+    b"include",
+    b" ",
+    b" ",
+    b"\n",
+    b"\t",
+    b"\r",
+    b";",
+    b";",
+    b"{",
+    b"}",
+    b"\"",
+    b"'",
+    b"\\",
+    b"\\\"",
+    b"\\n",
+    b"$",
+    b"${",
+    b"#",
+    b")",
+    b"(",
+    b"=",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"*",
+    b"a b;",
+    b"a 'b c';\n",
+    b"x \"y\" z;\n",
+    b"\0",
+    b"text/x y",
+    b"location / {",
+    b"\xc3\xa9",
 ];
 
 fn byte_cases() -> Vec<Vec<u8>> {

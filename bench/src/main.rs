@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compare;
 mod echo;
 mod frame;
 mod handshake;
@@ -17,6 +18,7 @@ mod sha1;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ use lexopt::prelude::*;
 const USAGE: &str = "\
 usage: perdura-bench echo [--port PORT]
        perdura-bench load PLAN --proxy ADDRESS [--warm SECONDS] [--window SECONDS] [--gate]
+       perdura-bench compare [PLAN ...] [--perdura PATH | --without-perdura] [--nginx PATH]
+                             [--rounds NUMBER] [--warm SECONDS] [--window SECONDS] [--write]
 
 plans: ping:SIZE:TUNNELS  rate:SIZE:TUNNELS:PER_SECOND  bulk:TUNNELS  churn:CONCURRENCY
        idle:TUNNELS  http:CONNECTIONS";
@@ -48,6 +52,7 @@ fn command(mut words: lexopt::Parser) -> Result<(), String> {
     match name.as_str() {
         "echo" => echo_command(words),
         "load" => load_command(words),
+        "compare" => compare_command(words),
         _ => Err(USAGE.to_owned()),
     }
 }
@@ -94,6 +99,38 @@ fn load_command(mut words: lexopt::Parser) -> Result<(), String> {
     Ok(())
 }
 
+fn compare_command(mut words: lexopt::Parser) -> Result<(), String> {
+    let given = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    let mut options = compare::Options {
+        nginx: PathBuf::from("nginx"),
+        perdura: Some(PathBuf::from("target/release/perdura")),
+        plans: Vec::new(),
+        rounds: 5,
+        times: DEFAULT_TIMES,
+        destination: compare::Destination::Terminal,
+        command: format!("perdura-bench {given}"),
+    };
+    while let Some(word) = words.next().map_err(say)? {
+        match word {
+            Value(word) => options.plans.push(word.parse().map_err(say)?),
+            Long("perdura") => options.perdura = Some(words.value().map_err(say)?.into()),
+            Long("without-perdura") => options.perdura = None,
+            Long("nginx") => options.nginx = words.value().map_err(say)?.into(),
+            Long("rounds") => {
+                options.rounds = words.value().and_then(|v| v.parse()).map_err(say)?;
+            }
+            Long("warm") => options.times.warm = seconds(&mut words)?,
+            Long("window") => options.times.window = seconds(&mut words)?,
+            Long("write") => options.destination = compare::Destination::Page,
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    if !(1..=compare::ROUNDS_MAX).contains(&options.rounds) {
+        return Err(format!("--rounds is a number from 1 to {}", compare::ROUNDS_MAX));
+    }
+    compare::run(&options).map_err(say)
+}
+
 fn seconds(words: &mut lexopt::Parser) -> Result<Duration, String> {
     let seconds: f64 = words.value().and_then(|value| value.parse()).map_err(say)?;
     match Duration::try_from_secs_f64(seconds) {
@@ -102,6 +139,8 @@ fn seconds(words: &mut lexopt::Parser) -> Result<Duration, String> {
     }
 }
 
+const DEFAULT_TIMES: load::Times =
+    load::Times { warm: Duration::from_millis(200), window: Duration::from_secs(1) };
 /// No window is longer: a run is meant to be watched.
 const SECONDS_MAX: Duration = Duration::from_secs(3600);
 

@@ -1,0 +1,112 @@
+//! One window of one plan through one proxy, and the rounds of all of them.
+//!
+//! Not what becomes of the figures. Called by `compare`.
+
+use std::path::Path;
+
+use super::cpu::{RunTime, settle};
+use super::ends::{Echo, Load};
+use super::fault::Fault;
+use super::memory;
+use super::peer::{Peer, Running};
+use crate::load::{Plan, Report, Times};
+
+/// Which processor runs what; `None` on a machine with only one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The proxy's.
+    pub proxy: Option<usize>,
+    /// That of load and upstream.
+    pub ends: Option<usize>,
+}
+
+/// What all windows have in common.
+pub struct Setting<'a> {
+    /// Where the proxies' files are.
+    pub folder: &'a Path,
+    /// Which processor runs what.
+    pub places: Places,
+    /// How long a window is.
+    pub times: Times,
+    /// How many windows each proxy gets.
+    pub rounds: usize,
+}
+
+/// The figures of one window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// What the load says.
+    pub report: Report,
+    /// Run time of all processes of the proxy, in nanoseconds.
+    pub proxy_ns: u64,
+    /// Run time of load and upstream, in nanoseconds.
+    pub ends_ns: u64,
+    /// By how much the proxy grew while the load opened, in bytes; only of fresh proxies.
+    pub grown: Option<u64>,
+}
+
+/// All windows of one plan: one list per peer, in the order of the rounds.
+pub struct Series {
+    /// What was run.
+    pub plan: Plan,
+    /// The samples of each peer.
+    pub samples: Vec<Vec<Sample>>,
+}
+
+/// Runs `plan` through every peer in turn, round after round.
+pub fn series(plan: Plan, peers: &[Peer], echo: &Echo, setting: &Setting) -> Result<Series, Fault> {
+    let mut samples = vec![Vec::new(); peers.len()];
+    let start = |peer: &Peer| peer.start(setting.folder, setting.places.proxy, echo.address);
+    // What a proxy has held once it may keep; so memory is measured on fresh ones.
+    if matches!(plan, Plan::Idle { .. }) {
+        for _ in 0..setting.rounds {
+            for (peer, samples) in peers.iter().zip(&mut samples) {
+                samples.push(window(plan, peer.name, &start(peer)?, echo, setting)?);
+            }
+        }
+        return Ok(Series { plan, samples });
+    }
+    let running = peers.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+    for _ in 0..setting.rounds {
+        for ((peer, running), samples) in peers.iter().zip(&running).zip(&mut samples) {
+            samples.push(window(plan, peer.name, running, echo, setting)?);
+        }
+    }
+    Ok(Series { plan, samples })
+}
+
+fn window(
+    plan: Plan,
+    name: &str,
+    proxy: &Running,
+    echo: &Echo,
+    setting: &Setting,
+) -> Result<Sample, Fault> {
+    let proxy_pids = proxy.pids();
+    settle(&[proxy_pids.clone(), echo.pids()].concat())?;
+    let held_before = memory::held(&proxy_pids)?;
+    let mut load = Load::start(plan, name, proxy.address, setting.times, setting.places.ends)?;
+    // A proxy may make processes on its first request; those that were there must still be.
+    let proxy_pids = [proxy_pids, proxy.pids()].concat();
+    let proxy_pids = unique(proxy_pids);
+    let ends_pids = [load.pids(), echo.pids()].concat();
+    let all = [proxy_pids.clone(), ends_pids.clone()].concat();
+    settle(&all)?;
+    let grown = match plan {
+        Plan::Idle { .. } => Some(memory::held(&proxy_pids)?.saturating_sub(held_before)),
+        _ => None,
+    };
+    let before = (RunTime::read(&proxy_pids)?, RunTime::read(&ends_pids)?);
+    let report = load.run()?;
+    settle(&all)?;
+    let proxy_ns = RunTime::read(&proxy_pids)?.since(&before.0);
+    let ends_ns = RunTime::read(&ends_pids)?.since(&before.1);
+    load.end()?;
+    Ok(Sample { report, proxy_ns, ends_ns, grown })
+}
+
+fn unique(mut pids: Vec<u32>) -> Vec<u32> {
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}

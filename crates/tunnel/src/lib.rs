@@ -25,6 +25,7 @@ mod wheel;
 pub use close::Close;
 pub use engine::{
     AdoptFault, Adopted, Batch, Dropped, Engine, Handoff, NOTE_MAX, Recovered, Refused, Report,
+    TakenOver,
 };
 pub use seats::{Seat, Seats};
 pub use side::Side;

@@ -1,23 +1,53 @@
-//! The engine of one worker thread.
+//! The engine of one worker thread: every tunnel of that thread, one epoll instance, one wheel of timers.
+//!
+//! Five verbs: `adopt`, `ready`, `expire`, `close`, `recover`. It keeps no state per tunnel but a place in the wheel:
+//! the record is the tunnel. It waits for nothing itself; the proxy nests `fd` in what it waits on.
 
+mod adopt;
+mod end;
 mod handoff;
+mod ready;
+mod recover;
+mod repair;
+mod sockets;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod turn;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 pub use handoff::{AdoptFault, Adopted, Dropped, Handoff, NOTE_MAX, Refused, Report};
+pub use recover::TakenOver;
+pub(crate) use sockets::Sockets;
 
 use crate::poll::Epoll;
-use crate::{Close, Seats, Table, TunnelId};
+use crate::table::{State, TunnelId};
+use crate::wheel::Wheel;
+use crate::{Seats, Table};
 
-/// The engine of one worker thread: every tunnel of that thread, one epoll instance, one wheel of timers.
+/// The engine of one worker thread. Dropping it closes its epoll instance and no tunnel.
 pub struct Engine {
     epoll: Epoll,
-    #[expect(dead_code)]
     table: Arc<Table>,
-    #[expect(dead_code)]
     seats: Arc<Seats>,
+    thread: u16,
+    wheel: Wheel,
+    /// The chunk in hand, without which nothing is read.
+    spare: Option<u32>,
+    /// Tunnels for which no event will come; each marked in its record, so at most one per record.
+    more: VecDeque<TunnelId>,
+    /// Those among them that wait for a chunk.
+    starved: Vec<TunnelId>,
+    starved_ms: u64,
+    /// Closing records whose report was not taken yet, and when they ended.
+    ended: Vec<(TunnelId, u64)>,
+    /// Kept for its allocation.
+    due: Vec<u32>,
+    len: usize,
 }
 
 /// What a turn found.
@@ -31,93 +61,85 @@ pub enum Batch {
 
 /// An engine after the death of a worker.
 pub struct Recovered {
-    /// The engine, ready to go on.
+    /// The engine, ready to go on: `ready` is to be called at once, and `reports`.
     pub engine: Engine,
     /// The tunnels that go on.
     pub adopted: Vec<Adopted>,
-    /// The records that could not be believed.
+    /// The records that could not be believed. Where the constant half could, there is a report as well.
     pub dropped: Vec<Dropped>,
 }
 
 impl Engine {
     /// An engine for `thread`, whose part of the table is unused. One engine per thread of the table.
+    ///
+    /// # Errors
+    /// If the table has no such thread, or no epoll instance can be made.
     pub fn new(table: Arc<Table>, seats: Arc<Seats>, thread: u16) -> io::Result<Engine> {
-        let _ = thread;
-        Ok(Engine { epoll: Epoll::create()?, table, seats })
+        let epoll = Epoll::create()?;
+        let station = table.station(thread).ok_or(io::ErrorKind::InvalidInput)?;
+        station.clear();
+        station.set_epoll(epoll.raw());
+        Ok(Engine::with(Arc::clone(&table), seats, thread, epoll, 0))
     }
 
-    /// Readable while there is work: to be waited for, edge- or level-triggered.
+    /// Readable while there are events: to be waited for, edge- or level-triggered.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 
-    /// Takes a tunnel over and writes what goes first at once.
-    ///
-    /// # Errors
-    /// Gives everything back, unchanged.
-    pub fn adopt(&mut self, handoff: Handoff, now_ms: u64) -> Result<TunnelId, Box<Refused>> {
-        let _ = now_ms;
-        Err(Box::new(Refused { fault: AdoptFault::NoChunk, handoff }))
-    }
-
-    /// One turn: one batch of events, then what earlier turns left over.
-    ///
-    /// # Errors
-    /// Only if the epoll instance itself fails.
-    pub fn ready(&mut self, now_ms: u64) -> io::Result<Batch> {
-        let _ = now_ms;
-        Ok(Batch::Short)
-    }
-
-    /// Ends what is due.
-    pub fn expire(&mut self, now_ms: u64) {
-        let _ = now_ms;
-    }
-
-    /// When `expire` has something to do; `None` if never, as things are.
-    pub fn next_expiry_ms(&self) -> Option<u64> {
-        None
-    }
-
-    /// Ends a tunnel; false if there is none of that name on this thread.
-    pub fn close(&mut self, id: TunnelId, close: Close, now_ms: u64) -> bool {
-        let _ = (id, close, now_ms);
-        false
-    }
-
     /// The tunnels of this thread.
     pub fn ids(&self) -> Vec<TunnelId> {
-        Vec::new()
+        let name = |index| {
+            let record = self.table.record(index)?;
+            let id = TunnelId { index, generation: record.generation() };
+            self.live(id).map(|_| id)
+        };
+        (0..self.seats.high_water()).filter_map(name).collect()
     }
 
     /// How many tunnels this thread carries.
     pub fn len(&self) -> usize {
-        0
+        self.len
     }
 
     /// Whether this thread carries none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
-    /// The tunnels that ended since the last call. Their records are free afterwards, so it must be called after
-    /// every `ready`, `expire` and `close`; at most one per record.
-    pub fn reports(&mut self) -> Vec<Report> {
-        Vec::new()
-    }
-
-    /// Goes on where a dead worker's engine of the same thread stopped.
-    ///
-    /// # Errors
-    /// If no epoll instance can be made.
-    pub fn recover(
+    fn with(
         table: Arc<Table>,
         seats: Arc<Seats>,
         thread: u16,
+        epoll: Epoll,
         now_ms: u64,
-    ) -> io::Result<Recovered> {
-        let _ = now_ms;
-        let engine = Engine::new(table, seats, thread)?;
-        Ok(Recovered { engine, adopted: Vec::new(), dropped: Vec::new() })
+    ) -> Engine {
+        debug_assert_eq!(State::Free as u32, 0, "a fresh memfd is full of free records");
+        Engine {
+            epoll,
+            table,
+            seats,
+            thread,
+            wheel: Wheel::new(now_ms),
+            spare: None,
+            more: VecDeque::new(),
+            starved: Vec::new(),
+            starved_ms: 0,
+            ended: Vec::new(),
+            due: Vec::new(),
+            len: 0,
+        }
+    }
+}
+
+impl Drop for Engine {
+    /// Gives back the one thing that other threads could use, and leaves no number in the table that names nothing.
+    fn drop(&mut self) {
+        if let Some(station) = self.table.station(self.thread) {
+            station.set_epoll(-1);
+        }
+        if let Some(chunk) = self.spare.take() {
+            self.seats.give_chunk(chunk);
+        }
     }
 }

@@ -4,4 +4,4 @@ mod epoll;
 mod socket;
 
 pub(crate) use epoll::{Epoll, Event};
-pub(crate) use socket::{Fault, Got, Leg};
+pub(crate) use socket::{Got, Leg};

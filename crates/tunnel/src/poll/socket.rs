@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
+use crate::relay::Fault;
 use crate::table::Span;
 
 /// The descriptor of a socket that a live record names.
@@ -20,15 +21,6 @@ pub(crate) enum Got {
     Blocked,
     /// The connection failed.
     Failed(Fault),
-}
-
-/// How a connection failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Reset by the peer, or closed by it while we wrote.
-    Reset,
-    /// Anything else: timed out, unreachable, not a socket.
-    Lost,
 }
 
 impl Leg {

@@ -47,7 +47,7 @@ impl Map {
         let fd = rustix::fs::memfd_create(c"perdura-tunnels", flags)?;
         rustix::fs::ftruncate(&fd, len as u64)?;
         rustix::fs::fcntl_add_seals(&fd, SEALS)?;
-        Map::map(fd, len)
+        Map::of(fd, len)
     }
 
     /// Maps a memfd that came from elsewhere; refuses one whose size could still change (it would be SIGBUS later).
@@ -61,10 +61,10 @@ impl Map {
         if len < size_of::<Head>() {
             return Err(TableFault::WrongSize);
         }
-        Map::map(fd, len).map_err(|error| TableFault::Unmappable(error.raw_os_error().unwrap_or(0)))
+        Map::of(fd, len).map_err(|error| TableFault::Unmappable(error.raw_os_error().unwrap_or(0)))
     }
 
-    fn map(fd: OwnedFd, len: usize) -> io::Result<Map> {
+    fn of(fd: OwnedFd, len: usize) -> io::Result<Map> {
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice; nothing else refers to it.
@@ -104,7 +104,7 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: `base` and `len` are of the mapping made in `map`; every Span and reference borrows `self`.
+        // SAFETY: `base` and `len` are of the mapping made in `of`; every Span and reference borrows `self`.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
         debug_assert!(unmapped.is_ok());
     }

@@ -11,7 +11,7 @@ mod station;
 mod token;
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use layout::Layout;
@@ -21,12 +21,12 @@ pub(crate) use map::Span;
 pub use record::RecordFault;
 pub(crate) use record::{Constant, Mark, Record, State};
 pub use snapshot::{LiveTunnel, Snapshot};
-pub(crate) use station::Station;
-#[cfg(not(test))]
-pub(crate) use station::crash_point;
+pub(crate) use station::{Station, crash_point};
 pub(crate) use token::Token;
 pub use token::TunnelId;
 
+use crate::Side;
+use crate::poll::Leg;
 pub(crate) use layout::EVENTS_MAX;
 
 /// The shared table. `Send` and `Sync`; used through an `Arc`.
@@ -170,6 +170,42 @@ impl Table {
     /// A copy of every live tunnel, one after the other, while the engines go on.
     pub fn snapshot(&self) -> Snapshot<'_> {
         Snapshot::new(self)
+    }
+
+    /// Every descriptor number that the table needs: the memfd, the epoll instances, the legs of live tunnels. What a
+    /// dead worker left besides these may be closed. At most one more than 2 per record and 1 per thread.
+    pub fn keep_list(&self) -> Vec<i32> {
+        let mut keep = vec![self.fd().as_raw_fd()];
+        keep.extend((0..self.limits.threads).filter_map(|thread| self.station(thread)?.epoll()));
+        for index in 0..self.limits.records {
+            if let Some(record) = self.record(index).filter(|r| r.state() == Some(State::Live)) {
+                keep.extend(Side::BOTH.map(|side| record.leg(side)));
+            }
+        }
+        keep
+    }
+
+    /// Gives the legs of a live tunnel, whose engine is stopped, the numbers that they have in this process.
+    ///
+    /// # Errors
+    /// Gives the descriptors back if they are not the sockets that the record names.
+    pub fn move_legs(
+        &self,
+        id: TunnelId,
+        legs: [OwnedFd; 2],
+    ) -> Result<(), (RecordFault, [OwnedFd; 2])> {
+        let live = self.named(id).filter(|record| record.state() == Some(State::Live));
+        let Some((record, Ok(constant))) = live.map(|record| (record, record.constant())) else {
+            return Err((RecordFault::Checksum, legs));
+        };
+        let same = Side::BOTH.iter().all(|&side| {
+            rustix::net::sockopt::socket_cookie(&legs[side]) == Ok(constant.cookies[side])
+        });
+        if !same || record.set_legs(legs.each_ref().map(|leg| leg.as_raw_fd())).is_err() {
+            return Err((RecordFault::Leg, legs));
+        }
+        legs.into_iter().for_each(|leg| _ = Leg::from_owned(leg));
+        Ok(())
     }
 
     #[cfg(test)]

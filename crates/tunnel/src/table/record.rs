@@ -194,6 +194,22 @@ impl Record {
         self.thread.load(Ordering::Relaxed)
     }
 
+    /// Moves a live record to another thread; both legs are registered there already.
+    pub(crate) fn set_thread(&self, thread: u16) {
+        crash_point();
+        self.thread.store(u32::from(thread), Ordering::Release);
+    }
+
+    /// Gives the legs other numbers: the same sockets in another process's descriptor table.
+    pub(crate) fn set_legs(&self, legs: [i32; 2]) -> Result<(), RecordFault> {
+        let constant = Constant { legs, ..self.constant()? };
+        for (field, leg) in self.legs.iter().zip(legs) {
+            field.store(leg, Ordering::Relaxed);
+        }
+        self.checksum.store(constant.checksum(), Ordering::Release);
+        Ok(())
+    }
+
     #[inline]
     pub(crate) fn relay(&self) -> u32 {
         self.relay.load(Ordering::Relaxed)
@@ -318,11 +334,6 @@ impl Record {
         };
         let fits = start.checked_add(kept).is_some_and(|bytes| bytes <= CHUNK_BYTES as u64);
         if fits { Ok(()) } else { Err(RecordFault::Position) }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn words(&self) -> &[AtomicU64; 2] {
-        &self.keys
     }
 }
 

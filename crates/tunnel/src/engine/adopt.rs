@@ -1,0 +1,171 @@
+//! The beginning of a tunnel: a hand-over becomes a live record.
+//!
+//! Everything that can fail comes before the record goes live, or is undone. The first bytes lie in a chunk when it
+//! does, so that a kill at the switch loses nothing.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::turn::{Urge, Wire};
+use super::{AdoptFault, Engine, Handoff, NOTE_MAX, Refused};
+use crate::kernel::Hint;
+use crate::poll::Leg;
+use crate::table::{CHUNK_BYTES, Constant, Mark, Record, State, Token, TunnelId};
+use crate::{Seats, Side};
+
+/// What was reserved for a hand-over; given back unless it goes live.
+struct Reserved<'s> {
+    seats: &'s Seats,
+    note: Option<(u32, usize)>,
+    /// By sink.
+    chunks: [Option<u32>; 2],
+}
+
+impl Engine {
+    /// Takes a tunnel over and writes what goes first at once.
+    ///
+    /// # Errors
+    /// Gives everything back, unchanged.
+    pub fn adopt(&mut self, handoff: Handoff, now_ms: u64) -> Result<TunnelId, Box<Refused>> {
+        match self.go_live(&handoff, now_ms) {
+            Err(fault) => Err(Box::new(Refused { fault, handoff })),
+            Ok(id) => {
+                // The record owns them now; `end` closes them.
+                handoff.legs.into_iter().for_each(|leg| _ = Leg::from_owned(leg));
+                handoff.seat.occupy();
+                self.len += 1;
+                self.wheel.sync(now_ms);
+                self.after_going_live(id, now_ms);
+                Ok(id)
+            }
+        }
+    }
+
+    fn go_live(&self, handoff: &Handoff, now_ms: u64) -> Result<TunnelId, AdoptFault> {
+        if !handoff.seat.is_of(&self.seats) {
+            return Err(AdoptFault::ForeignSeat);
+        }
+        let index = handoff.seat.index();
+        let record = self.table.record(index).ok_or(AdoptFault::ForeignSeat)?;
+        let generation = record.generation().wrapping_add(1).max(1);
+        let id = TunnelId { index, generation };
+        let reserved = Reserved::take(&self.seats, handoff)?;
+        let constant = self.constant(handoff, generation, &reserved)?;
+        record.write(&constant, self.thread);
+        reserved.fill(self, record, handoff);
+        record.set_active_ms(now_ms);
+        record.set_state(State::Live);
+        if let Err(error) = self.register(record, id) {
+            record.set_state(State::Free);
+            return Err(AdoptFault::Register(error.raw_os_error().unwrap_or(0)));
+        }
+        reserved.keep();
+        Ok(id)
+    }
+
+    fn constant(
+        &self,
+        handoff: &Handoff,
+        generation: u32,
+        reserved: &Reserved<'_>,
+    ) -> Result<Constant, AdoptFault> {
+        let leg_fault = |error: std::io::Error| AdoptFault::Leg(error.raw_os_error().unwrap_or(0));
+        let legs = handoff.legs.each_ref().map(OwnedFd::as_raw_fd);
+        let (mut cookies, mut base_read, mut base_written) = ([0; 2], [0; 2], [0; 2]);
+        for side in Side::BOTH {
+            let leg = Leg::from_number(legs[side]);
+            cookies[side] = leg.cookie().map_err(leg_fault)?;
+            let counts =
+                super::Sockets.counts(leg, Hint::default()).map_err(|e| match e.kind() {
+                    std::io::ErrorKind::WouldBlock => AdoptFault::Counters,
+                    _ => leg_fault(e),
+                })?;
+            if let Some(counts) = counts {
+                (base_read[side], base_written[side]) = (counts.read, counts.written);
+            }
+        }
+        Ok(Constant {
+            generation,
+            legs,
+            cookies,
+            base_read,
+            base_written,
+            first: handoff.first.each_ref().map(|bytes| bytes.len() as u32),
+            terms: handoff.terms,
+            keys: handoff.keys,
+            note_granule: reserved.note.map_or(0, |(granule, _)| granule),
+            note_bytes: handoff.note.len() as u32,
+            started_ms: handoff.started_ms,
+        })
+    }
+
+    pub(super) fn register(&self, record: &Record, id: TunnelId) -> std::io::Result<()> {
+        for side in Side::BOTH {
+            let leg = Leg::from_number(record.leg(side));
+            if let Err(error) = self.epoll.add(leg, Token { id, side }.pack()) {
+                for side in Side::BOTH {
+                    self.epoll.remove(Leg::from_number(record.leg(side)));
+                }
+                return Err(error);
+            }
+        }
+        record.mark(Mark::Registered);
+        Ok(())
+    }
+
+    fn after_going_live(&mut self, id: TunnelId, now_ms: u64) {
+        self.turn(id, now_ms, |turn| {
+            // What the peers sent already makes an event by the registration.
+            turn.urge(Side::Client, Urge::Flush);
+            turn.urge(Side::Upstream, Urge::Flush);
+        });
+        self.arm(id);
+    }
+}
+
+impl<'s> Reserved<'s> {
+    fn take(seats: &'s Seats, handoff: &Handoff) -> Result<Reserved<'s>, AdoptFault> {
+        if handoff.first.iter().any(|bytes| bytes.len() > CHUNK_BYTES) {
+            return Err(AdoptFault::FirstTooLong);
+        }
+        if handoff.note.len() > NOTE_MAX {
+            return Err(AdoptFault::NoteTooLong);
+        }
+        let mut reserved = Reserved { seats, note: None, chunks: [None; 2] };
+        let granule = seats.take_note(handoff.note.len()).ok_or(AdoptFault::NoNoteRoom)?;
+        reserved.note = Some((granule, handoff.note.len()));
+        for sink in Side::BOTH {
+            if !handoff.first[sink].is_empty() {
+                let chunk = seats.take_reserved_chunk().ok_or(AdoptFault::NoChunk)?;
+                reserved.chunks[sink] = Some(chunk);
+            }
+        }
+        Ok(reserved)
+    }
+
+    fn fill(&self, engine: &Engine, record: &Record, handoff: &Handoff) {
+        if let Some((granule, _)) = self.note {
+            engine.table.note(granule, handoff.note.len() as u32).fill(&handoff.note);
+        }
+        for sink in Side::BOTH {
+            if let Some(chunk) = self.chunks[sink] {
+                engine.table.chunk(chunk).fill(&handoff.first[sink]);
+                record.set_chunk(sink.other(), chunk, 0);
+            }
+        }
+    }
+
+    fn keep(mut self) {
+        (self.note, self.chunks) = (None, [None; 2]);
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if let Some((granule, bytes)) = self.note.take() {
+            self.seats.give_note(granule, bytes);
+        }
+        for chunk in self.chunks.iter_mut().filter_map(Option::take) {
+            self.seats.give_chunk(chunk);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! After the death of a worker: the next engine goes on from the table alone.
+//!
+//! In this order: repair the one noted owner, look at every record, redo the noted events. The epoll instance survives
+//! in the shared descriptor table if it can; otherwise, or if descriptors moved, everything is registered anew and
+//! checked. A second death anywhere in here is as good as the first: marks go before notes are taken away.
+
+use std::io;
+use std::sync::Arc;
+
+use super::repair::{check, relay_of, repair_owner};
+use super::turn::{Bench, Wire};
+use super::{Adopted, Dropped, Engine, Recovered, Sockets};
+use crate::kernel::Hint;
+use crate::poll::{Epoll, Event, Leg};
+use crate::relay::Pipe;
+use crate::table::{Constant, EVENTS_MAX, Mark, Record, RecordFault, State, Token, TunnelId};
+use crate::{Close, Seats, Side, Table};
+
+/// What became of the records of a thread.
+#[derive(Debug, Default)]
+pub struct TakenOver {
+    /// The tunnels that go on.
+    pub adopted: Vec<Adopted>,
+    /// The records that could not be believed. Where the constant half could, there is a report as well.
+    pub dropped: Vec<Dropped>,
+}
+
+/// How the legs are registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Registration {
+    /// With the engine's epoll instance, which survived.
+    Survived,
+    /// With none that counts: descriptors may have moved, so that each is checked.
+    Anew,
+}
+
+impl Engine {
+    /// Goes on where a dead worker's engine of the same thread stopped, with its epoll instance if that is still open.
+    /// All threads of the dead worker must be dead, and `seats` rebuilt since.
+    ///
+    /// # Errors
+    /// If no epoll instance can be made.
+    pub fn recover(
+        table: Arc<Table>,
+        seats: Arc<Seats>,
+        thread: u16,
+        now_ms: u64,
+    ) -> io::Result<Recovered> {
+        let noted = table.station(thread).and_then(|station| station.epoll());
+        let Some(epoll) = noted.and_then(Epoll::inherit) else {
+            return Engine::rebuild(table, seats, thread, now_ms);
+        };
+        let mut engine = Engine::with(table, seats, thread, epoll, now_ms);
+        let taken = engine.take_over(thread, Registration::Survived, now_ms);
+        Ok(Recovered { engine, adopted: taken.adopted, dropped: taken.dropped })
+    }
+
+    /// The same with a new epoll instance, every descriptor and position checked: for when descriptors moved.
+    ///
+    /// # Errors
+    /// If no epoll instance can be made.
+    pub fn rebuild(
+        table: Arc<Table>,
+        seats: Arc<Seats>,
+        thread: u16,
+        now_ms: u64,
+    ) -> io::Result<Recovered> {
+        let epoll = Epoll::create()?;
+        // A mark means the epoll instance that the station names: first the marks go, then the name changes.
+        for record in (0..seats.high_water()).filter_map(|index| table.record(index)) {
+            if record.thread() == u32::from(thread) && record.state() == Some(State::Live) {
+                record.unmark(Mark::Registered);
+            }
+        }
+        let station = table.station(thread).ok_or(io::ErrorKind::InvalidInput)?;
+        station.set_epoll(epoll.raw());
+        let mut engine = Engine::with(Arc::clone(&table), seats, thread, epoll, now_ms);
+        let taken = engine.take_over(thread, Registration::Anew, now_ms);
+        Ok(Recovered { engine, adopted: taken.adopted, dropped: taken.dropped })
+    }
+
+    /// Takes over what a dead worker's engine of *another* thread carried, for when there are fewer threads now.
+    pub fn absorb(&mut self, thread: u16, now_ms: u64) -> TakenOver {
+        let table = Arc::clone(&self.table);
+        let Some(station) = table.station(thread).filter(|_| thread != self.thread) else {
+            return TakenOver::default();
+        };
+        let taken = self.take_over(thread, Registration::Anew, now_ms);
+        let old = station.epoll();
+        station.clear();
+        drop(old.and_then(Epoll::inherit));
+        taken
+    }
+
+    fn take_over(&mut self, from: u16, how: Registration, now_ms: u64) -> TakenOver {
+        let table = Arc::clone(&self.table);
+        let mut taken = TakenOver::default();
+        let Some(station) = table.station(from) else { return taken };
+        let broken = self.repair_noted(from, now_ms).err();
+        for index in 0..self.seats.high_water() {
+            let Some(record) = table.record(index) else { break };
+            let id = TunnelId { index, generation: record.generation() };
+            let fault = broken.filter(|(owner, _)| *owner == id).map(|(_, fault)| fault);
+            self.take_record(record, id, from, how, fault, now_ms, &mut taken);
+        }
+        for at in 0..(station.events() as usize).min(EVENTS_MAX) {
+            if let Some(token) = Token::unpack(Event::read(table.events(from), at).token) {
+                self.kick(token.id);
+            }
+        }
+        if let Some((owner, _)) = station.owner() {
+            self.kick(owner.id);
+        }
+        station.set_events(0);
+        taken
+    }
+
+    fn repair_noted(&mut self, from: u16, now_ms: u64) -> Result<(), (TunnelId, RecordFault)> {
+        let Some(station) = self.table.station(from) else { return Ok(()) };
+        repair_owner(&mut Bench {
+            table: &self.table,
+            seats: &self.seats,
+            station,
+            scratch: self.table.scratch(from),
+            spare: &mut self.spare,
+            wire: &mut Sockets,
+            now_ms,
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of one loop")]
+    fn take_record(
+        &mut self,
+        record: &Record,
+        id: TunnelId,
+        from: u16,
+        how: Registration,
+        fault: Option<RecordFault>,
+        now_ms: u64,
+        taken: &mut TakenOver,
+    ) {
+        let ours = record.thread() == u32::from(from);
+        let nobodys = record.thread() >= u32::from(self.table.limits().threads) && from == 0;
+        match record.state() {
+            Some(State::Live) if ours => {
+                let checked = match fault {
+                    Some(fault) => Err(fault),
+                    None => self.resume(record, id, how),
+                };
+                self.len += 1;
+                match checked {
+                    Ok(constant) => taken.adopted.push(self.adopted(id, &constant)),
+                    Err(why) => {
+                        record.set_thread(self.thread);
+                        let leg = why == RecordFault::Leg;
+                        let close = if leg { Close::LegMissing } else { Close::Damaged };
+                        self.end(id, close, now_ms);
+                        taken.dropped.push(Dropped { record: id.index, why });
+                    }
+                }
+            }
+            Some(State::Closing) if ours => {
+                let close = relay_of(record).map_or(Close::Damaged, |relay| relay.reason());
+                self.clear_away(record, id, close, now_ms);
+            }
+            Some(State::Damaged) if ours || nobodys => {
+                let why = record.constant().err().unwrap_or(RecordFault::Note);
+                taken.dropped.push(Dropped { record: id.index, why });
+                record.set_state(State::Free);
+                self.seats.release(id.index);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets a live record go on here.
+    fn resume(
+        &mut self,
+        record: &Record,
+        id: TunnelId,
+        how: Registration,
+    ) -> Result<Constant, RecordFault> {
+        let constant = check(record)?;
+        if how == Registration::Anew {
+            check_legs(record, &constant)?;
+        }
+        self.drop_broken_chunks(record)?;
+        if how == Registration::Anew || !record.marked(Mark::Registered) {
+            self.register(record, id).map_err(|_| RecordFault::Leg)?;
+        }
+        record.set_thread(self.thread);
+        if record.marked(Mark::More) {
+            self.more.push_back(id);
+        }
+        self.arm(id);
+        Ok(constant)
+    }
+
+    /// The one thing that a death between two stores leaves untidy.
+    fn drop_broken_chunks(&self, record: &Record) -> Result<(), RecordFault> {
+        let relay = relay_of(record)?;
+        for source in Side::BOTH {
+            if relay.pipe(source) == Pipe::Broken
+                && let Some((chunk, _)) = record.chunk(source)
+            {
+                record.clear_chunk(source);
+                self.seats.give_chunk(chunk);
+            }
+        }
+        Ok(())
+    }
+
+    /// Both directions of a tunnel are to be tried, event or not.
+    fn kick(&mut self, id: TunnelId) {
+        if self.live(id).is_some() {
+            self.wait_for_turn(id);
+        }
+    }
+
+    fn adopted(&self, id: TunnelId, constant: &Constant) -> Adopted {
+        Adopted {
+            id,
+            keys: constant.keys,
+            note: self.table.note(constant.note_granule, constant.note_bytes).to_vec(),
+            started_ms: constant.started_ms,
+        }
+    }
+}
+
+/// Both numbers are the sockets that the record names, and the kernel agrees with the positions.
+fn check_legs(record: &Record, constant: &Constant) -> Result<(), RecordFault> {
+    let relay = relay_of(record)?;
+    for side in Side::BOTH {
+        let leg = Leg::from_number(constant.legs[side]);
+        if leg.cookie().ok() != Some(constant.cookies[side]) {
+            return Err(RecordFault::Leg);
+        }
+        let hint = Hint { finned: relay.has_finned(side), failed: relay.has_failed(side) };
+        let counts = Sockets.counts(leg, hint).map_err(|_| RecordFault::Counters)?;
+        // Over a closed connection the kernel's count may be off by a FIN, and there is nothing more to lose.
+        let Some(counts) = counts.filter(|counts| counts.certain) else { continue };
+        let read = counts.read.wrapping_sub(constant.base_read[side]);
+        let written = counts.written.wrapping_sub(constant.base_written[side]);
+        let moves = |source: Side| matches!(relay.pipe(source), Pipe::Open | Pipe::Held);
+        let agree = (!moves(side) || read == record.read(side))
+            && (!moves(side.other()) || written == record.written(side));
+        if !agree {
+            return Err(RecordFault::Position);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! After a crash: makes the one direction whose bytes were in motion agree with what the kernel did.
+//!
+//! Only the noted owner can be wrong (every other note was finished before the next owner was noted), so this looks at
+//! one tunnel, not at all. Called by recovery, and by the simulation at every step.
+
+use super::turn::{Bench, Wire};
+use crate::Side;
+use crate::kernel::Hint;
+use crate::poll::Leg;
+use crate::relay::{Pipe, Relay};
+use crate::table::{CHUNK_BYTES, Constant, Record, RecordFault, State, TunnelId, crash_point};
+
+/// Repairs the noted owner of this bench's station. Does nothing if there is none. May be repeated.
+///
+/// # Errors
+/// The owner's record and the kernel cannot both be right.
+pub(crate) fn repair_owner<W: Wire>(
+    bench: &mut Bench<'_, W>,
+) -> Result<(), (TunnelId, RecordFault)> {
+    let Some((token, base)) = bench.station.owner() else { return Ok(()) };
+    let Some(record) = bench.table.named(token.id) else { return Ok(()) };
+    if record.state() != Some(State::Live) {
+        return Ok(());
+    }
+    repair(bench, record, token.side, base).map_err(|fault| (token.id, fault))
+}
+
+fn repair<W: Wire>(
+    bench: &mut Bench<'_, W>,
+    record: &Record,
+    source: Side,
+    base: u64,
+) -> Result<(), RecordFault> {
+    let constant = record.constant()?;
+    let relay = relay_of(record)?;
+    // A direction past its end has nothing in motion.
+    if !matches!(relay.pipe(source), Pipe::Open | Pipe::Held) {
+        return Ok(());
+    }
+    // While bytes are kept, the source is not read: its position was noted before the chunk was.
+    if relay.pipe(source) == Pipe::Open {
+        let (read, _) = ask(bench, record, &constant, &relay, source)?;
+        record.set_read(source, read.max(record.read(source)));
+    }
+    let sink = source.other();
+    let (_, written) = ask(bench, record, &constant, &relay, sink)?;
+    let written = written.max(record.written(sink));
+    if written > record.end(source) {
+        return Err(RecordFault::Position);
+    }
+    record.set_written(sink, written);
+    if relay.pipe(source) == Pipe::Held {
+        Ok(())
+    } else {
+        save_scratch(bench, record, source, base)
+    }
+}
+
+/// What was read and not written lies in the scratch, and nowhere else: moves it to a chunk.
+fn save_scratch<W: Wire>(
+    bench: &mut Bench<'_, W>,
+    record: &Record,
+    source: Side,
+    base: u64,
+) -> Result<(), RecordFault> {
+    let (written, end) = (record.written(source.other()), record.end(source));
+    if written == end {
+        return Ok(());
+    }
+    let start = written.checked_sub(base).ok_or(RecordFault::Position)?;
+    let stop = end.checked_sub(base).ok_or(RecordFault::Position)?;
+    if stop > CHUNK_BYTES as u64 {
+        return Err(RecordFault::Position);
+    }
+    // The dead engine held a spare chunk when it read, which is free again: there is one.
+    let chunk = bench.seats.take_reserved_chunk().ok_or(RecordFault::Chunk)?;
+    let rest = bench.scratch.part(start as usize, stop as usize);
+    bench.table.chunk(chunk).fill_from(rest);
+    crash_point();
+    record.set_stall_ms(source, bench.now_ms);
+    record.set_chunk(source, chunk, written);
+    Ok(())
+}
+
+/// How far `side` was read and written since the switch, as the kernel has it; as noted if it does not count.
+fn ask<W: Wire>(
+    bench: &mut Bench<'_, W>,
+    record: &Record,
+    constant: &Constant,
+    relay: &Relay,
+    side: Side,
+) -> Result<(u64, u64), RecordFault> {
+    let hint = Hint { finned: relay.has_finned(side), failed: relay.has_failed(side) };
+    let leg = Leg::from_number(constant.legs[side]);
+    let counts = bench.wire.counts(leg, hint).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => RecordFault::Counters,
+        _ => RecordFault::Leg,
+    })?;
+    Ok(match counts {
+        None => (record.read(side), record.written(side)),
+        Some(counts) => (
+            counts.read.saturating_sub(constant.base_read[side]),
+            counts.written.saturating_sub(constant.base_written[side]),
+        ),
+    })
+}
+
+/// Checks everything about a live record that can be checked without the kernel.
+pub(crate) fn check(record: &Record) -> Result<Constant, RecordFault> {
+    let constant = record.constant()?;
+    let relay = relay_of(record)?;
+    for source in Side::BOTH {
+        if relay.pipe(source) != Pipe::Broken {
+            record.check_positions(source)?;
+        }
+    }
+    Ok(constant)
+}
+
+pub(crate) fn relay_of(record: &Record) -> Result<Relay, RecordFault> {
+    let kept = Side::BOTH.map(|source| record.chunk(source).is_some());
+    Relay::unpack(record.relay(), kept).ok_or(RecordFault::Relay)
+}

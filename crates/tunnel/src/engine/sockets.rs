@@ -1,0 +1,72 @@
+//! The real wire: a leg's calls go to the kernel. Also how a leg is closed.
+
+use std::io;
+
+use super::turn::Wire;
+use crate::kernel::{self, Counts, Hint};
+use crate::poll::{Got, Leg};
+use crate::table::Span;
+
+/// The kernel's sockets.
+pub(crate) struct Sockets;
+
+impl Wire for Sockets {
+    #[inline]
+    fn recv(&mut self, leg: Leg, into: Span<'_>) -> Got {
+        leg.recv(into)
+    }
+
+    #[inline]
+    fn send(&mut self, leg: Leg, from: Span<'_>) -> Got {
+        leg.send(from)
+    }
+
+    fn shut(&mut self, leg: Leg) {
+        // Not connected any more: reading will tell, and there is nobody to send a FIN to.
+        let _ = leg.shut();
+    }
+
+    fn counts(&mut self, leg: Leg, hint: Hint) -> io::Result<Option<Counts>> {
+        kernel::counts(leg, hint)
+    }
+}
+
+/// What the peer of a leg learns from its close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// A FIN, behind everything that was written.
+    Fin,
+    /// A reset, but not at the price of what is still under way.
+    Reset,
+}
+
+/// Closes a leg if it still is the socket with this cookie: numbers are used again, cookies are not.
+pub(super) fn close(leg: Leg, cookie: u64, farewell: Farewell, scratch: Span<'_>) -> bool {
+    if leg.cookie().ok() != Some(cookie) {
+        return false;
+    }
+    if farewell == Farewell::Reset {
+        if kernel::has_unsent(leg) {
+            part(leg, scratch);
+        } else {
+            // A failure makes it a FIN.
+            let _ = leg.reset_on_close();
+        }
+    }
+    leg.into_owned().is_some()
+}
+
+/// Sends the FIN and throws away what has come: unread bytes would turn the close into a reset that destroys what is
+/// unsent.
+fn part(leg: Leg, scratch: Span<'_>) {
+    let _ = leg.shut();
+    for _ in 0..DISCARDS_MAX {
+        match leg.recv(scratch) {
+            Got::Bytes(bytes) if bytes > 0 => {}
+            _ => return,
+        }
+    }
+}
+
+/// Scratches thrown away at most before a close.
+const DISCARDS_MAX: u32 = 16;

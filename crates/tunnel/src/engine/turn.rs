@@ -1,0 +1,301 @@
+//! One turn of one tunnel: asks the relay for the next step, makes the system call, and notes what it did.
+//!
+//! The order of the notes is the promise (exactly once): the owner before the call, a position after it, a chunk's
+//! bytes before its name, the chunk's name before the scratch is given up. It knows no epoll and no timers; the engine
+//! calls it, and the simulation with a false kernel behind `Wire`.
+
+use std::io;
+
+use crate::kernel::{Counts, Hint};
+use crate::poll::{Got, Leg};
+use crate::relay::{Pipe, Relay, Step};
+use crate::table::{CHUNK_BYTES, Record, Span, Station, Table, Token, TunnelId, crash_point};
+use crate::{Seats, Side};
+
+/// The system calls that touch a leg's stream.
+pub(crate) trait Wire {
+    fn recv(&mut self, leg: Leg, into: Span<'_>) -> Got;
+    fn send(&mut self, leg: Leg, from: Span<'_>) -> Got;
+    /// Sends the FIN. Repeating it changes nothing; a failure shows again when reading.
+    fn shut(&mut self, leg: Leg);
+    fn counts(&mut self, leg: Leg, hint: Hint) -> io::Result<Option<Counts>>;
+}
+
+/// What one thread lends to each turn.
+pub(crate) struct Bench<'b, W> {
+    pub(crate) table: &'b Table,
+    pub(crate) seats: &'b Seats,
+    pub(crate) station: &'b Station,
+    pub(crate) scratch: Span<'b>,
+    /// The chunk that must be in hand before anything is read into the scratch.
+    pub(crate) spare: &'b mut Option<u32>,
+    pub(crate) wire: &'b mut W,
+    pub(crate) now_ms: u64,
+}
+
+/// How much there is to do for one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Urge {
+    Nothing,
+    /// Send what is kept.
+    Flush,
+    /// And read until less comes than was asked for: a later byte makes a new event.
+    Read,
+    /// And read until the kernel says that there is nothing: events may have been missed, or the end is near.
+    ReadDry,
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Outcome {
+    /// An event will come.
+    Rest,
+    /// A source was not read for want of a chunk.
+    Starved,
+    /// A source has more than one turn may take.
+    More,
+    /// Nothing can move any more; the relay has the reason.
+    Over,
+}
+
+/// The turn of one tunnel.
+pub(crate) struct Turn<'t, 'b, W> {
+    bench: &'t mut Bench<'b, W>,
+    record: &'b Record,
+    id: TunnelId,
+    relay: Relay,
+    urges: [Urge; 2],
+}
+
+impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
+    /// `None` if the record's words are none that a relay writes.
+    #[inline]
+    pub(crate) fn new(
+        bench: &'t mut Bench<'b, W>,
+        record: &'b Record,
+        id: TunnelId,
+    ) -> Option<Turn<'t, 'b, W>> {
+        let kept = [Side::Client, Side::Upstream].map(|source| record.chunk(source).is_some());
+        let relay = Relay::unpack(record.relay(), kept)?;
+        Some(Turn { bench, record, id, relay, urges: [Urge::Nothing; 2] })
+    }
+
+    /// `side` may have bytes or its end to give.
+    #[inline]
+    pub(crate) fn readable(&mut self, side: Side, urge: Urge) {
+        // Kept bytes go first; reading follows by itself once they are gone.
+        if self.relay.pipe(side) != Pipe::Held {
+            self.urge(side, urge);
+        }
+    }
+
+    /// `side` may take bytes again.
+    #[inline]
+    pub(crate) fn writable(&mut self, side: Side) {
+        if self.relay.pipe(side.other()) == Pipe::Held {
+            self.urge(side.other(), Urge::ReadDry);
+        }
+    }
+
+    /// The kernel reported the FIN of `side`. Noted at once: after a crash it corrects the kernel's count.
+    pub(crate) fn finned(&mut self, side: Side) {
+        if !self.relay.has_finned(side) {
+            self.relay.handle_finned(side);
+            self.record.set_relay(self.relay.pack());
+        }
+    }
+
+    pub(crate) fn urge(&mut self, source: Side, urge: Urge) {
+        self.urges[source] = self.urges[source].max(urge);
+    }
+
+    /// Does what was urged. A failed sink urges the other direction on, once per side: three passes are all.
+    #[inline]
+    pub(crate) fn run(mut self) -> Outcome {
+        let mut outcome = Outcome::Rest;
+        for source in [Side::Client, Side::Upstream, Side::Client] {
+            let urge = std::mem::replace(&mut self.urges[source], Urge::Nothing);
+            if urge != Urge::Nothing {
+                outcome = outcome.max(self.pump(source, urge));
+            }
+        }
+        if self.relay.verdict().is_some() { Outcome::Over } else { outcome }
+    }
+
+    /// Moves one direction on until it blocks, ends, or has had its share.
+    #[inline]
+    fn pump(&mut self, source: Side, mut urge: Urge) -> Outcome {
+        let mut reads = 0;
+        loop {
+            match self.relay.pipe(source).step() {
+                Step::Read if urge == Urge::Flush => return Outcome::Rest,
+                Step::Read if reads == READS_MAX => return Outcome::More,
+                Step::Read if !self.has_spare() => return Outcome::Starved,
+                Step::Read => {
+                    reads += 1;
+                    if self.read(source, urge) == Reading::Stop {
+                        return Outcome::Rest;
+                    }
+                }
+                Step::Send => {
+                    if self.flush(source) == Flushed::Blocked {
+                        return Outcome::Rest;
+                    }
+                    // While bytes were kept, the source's events went by unheard.
+                    urge = if urge == Urge::Flush { urge } else { Urge::ReadDry };
+                }
+                Step::Shut => {
+                    self.bench.wire.shut(self.leg(source.other()));
+                    crash_point();
+                    self.change(|relay| relay.handle_shut(source));
+                }
+                Step::Over => return Outcome::Rest,
+            }
+        }
+    }
+
+    /// The rule of the pool: what is read can be kept. So the chunk comes first.
+    #[inline]
+    fn has_spare(&mut self) -> bool {
+        if self.bench.spare.is_none() {
+            *self.bench.spare = self.bench.seats.take_chunk();
+        }
+        self.bench.spare.is_some()
+    }
+
+    #[inline]
+    fn read(&mut self, source: Side, urge: Urge) -> Reading {
+        let position = self.record.written(source.other());
+        self.own(source, position);
+        match self.bench.wire.recv(self.leg(source), self.bench.scratch) {
+            Got::Bytes(0) => {
+                crash_point();
+                self.change(|relay| relay.handle_end(source));
+                Reading::Continue
+            }
+            Got::Bytes(bytes) => {
+                let read = self.record.read(source) + bytes as u64;
+                self.record.set_read(source, read);
+                self.record.set_active_ms(self.bench.now_ms);
+                self.send(source, bytes, position);
+                let short = bytes < CHUNK_BYTES && urge != Urge::ReadDry;
+                // A relay that changed has another step to make.
+                let stop = short && self.relay.pipe(source) == Pipe::Open;
+                if stop { Reading::Stop } else { Reading::Continue }
+            }
+            Got::Blocked => Reading::Stop,
+            Got::Failed(fault) => {
+                self.change(|relay| relay.handle_source_failed(source, fault));
+                Reading::Continue
+            }
+        }
+    }
+
+    /// Sends the first `bytes` of the scratch, whose position is `position`; keeps what the sink does not take.
+    #[inline]
+    fn send(&mut self, source: Side, bytes: usize, position: u64) {
+        let sink = source.other();
+        let sent = match self.bench.wire.send(self.leg(sink), self.bench.scratch.part(0, bytes)) {
+            Got::Bytes(sent) => sent.min(bytes),
+            Got::Blocked => 0,
+            Got::Failed(fault) => return self.sink_failed(source, fault),
+        };
+        if sent > 0 {
+            self.record.set_written(sink, position + sent as u64);
+        }
+        if sent < bytes {
+            self.keep(source, self.bench.scratch.part(sent, bytes), position + sent as u64);
+        }
+    }
+
+    /// Moves bytes from the scratch to a chunk: copied first, then noted, then the scratch is free for others.
+    fn keep(&mut self, source: Side, rest: Span<'_>, position: u64) {
+        let Some(chunk) = self.bench.spare.take() else {
+            debug_assert!(false, "nothing is read without a spare chunk");
+            return;
+        };
+        self.bench.table.chunk(chunk).fill_from(rest);
+        self.record.set_stall_ms(source, self.bench.now_ms);
+        self.record.set_chunk(source, chunk, position);
+        self.relay.handle_held(source);
+    }
+
+    /// Sends what is kept, once: what the sink does not take now, an event will announce.
+    fn flush(&mut self, source: Side) -> Flushed {
+        let sink = source.other();
+        let Some((chunk, base)) = self.record.chunk(source) else {
+            return Flushed::Blocked;
+        };
+        let (written, end) = (self.record.written(sink), self.record.end(source));
+        let start = written.saturating_sub(base) as usize;
+        let stop = end.saturating_sub(base) as usize;
+        let kept = self.bench.table.chunk(chunk).part(start, stop);
+        self.own(source, base);
+        let sent = match self.bench.wire.send(self.leg(sink), kept) {
+            Got::Bytes(sent) => sent.min(kept.len()),
+            Got::Blocked => return Flushed::Blocked,
+            Got::Failed(fault) => {
+                self.sink_failed(source, fault);
+                return Flushed::Done;
+            }
+        };
+        self.record.set_written(sink, written + sent as u64);
+        self.record.set_active_ms(self.bench.now_ms);
+        self.record.set_stall_ms(source, self.bench.now_ms);
+        if sent < kept.len() {
+            return Flushed::Blocked;
+        }
+        self.record.clear_chunk(source);
+        self.bench.seats.give_chunk(chunk);
+        self.relay.handle_flushed(source);
+        Flushed::Done
+    }
+
+    /// What the sink did not take is lost with it, but it may have sent something before it failed.
+    fn sink_failed(&mut self, source: Side, fault: crate::relay::Fault) {
+        self.change(|relay| relay.handle_sink_failed(source, fault));
+        self.urge(source.other(), Urge::ReadDry);
+    }
+
+    /// Lets the relay move and notes where it is now.
+    fn change(&mut self, event: impl FnOnce(&mut Relay)) {
+        event(&mut self.relay);
+        if self.relay.is_half() && self.record.fin_ms() == 0 {
+            self.record.set_fin_ms(self.bench.now_ms.max(1));
+        }
+        self.record.set_relay(self.relay.pack());
+        for source in Side::BOTH {
+            if self.relay.pipe(source) == Pipe::Broken
+                && let Some((chunk, _)) = self.record.chunk(source)
+            {
+                self.record.clear_chunk(source);
+                self.bench.seats.give_chunk(chunk);
+            }
+        }
+    }
+
+    #[inline]
+    fn own(&self, source: Side, base: u64) {
+        self.bench.station.own(Token { id: self.id, side: source }, base);
+    }
+
+    #[inline]
+    fn leg(&self, side: Side) -> Leg {
+        Leg::from_number(self.record.leg(side))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Continue,
+    Stop,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flushed {
+    Done,
+    Blocked,
+}
+
+/// Reads of a full scratch per direction and turn, so that one tunnel does not hold up the others.
+pub(crate) const READS_MAX: u32 = 4;

@@ -49,20 +49,22 @@ impl RunTime {
     }
 }
 
-/// Waits until `pids` are quiet, so that nothing of one window is charged to the next; gives up
-/// waiting after [`SETTLE_MAX`], for something may be busy for ever.
-pub fn settle(pids: &[u32]) -> Result<(), Fault> {
+/// Waits until the processes that `list` names are quiet, so that nothing of one window is charged
+/// to the next; gives up waiting after [`SETTLE_MAX`], for something may be busy for ever. The list
+/// is taken anew each time: a proxy may have children that only help it to start.
+pub fn settle(list: &dyn Fn() -> Vec<u32>) {
     let begun = Instant::now();
-    let mut before = RunTime::read(pids)?;
+    let mut before = None;
     while begun.elapsed() < SETTLE_MAX {
-        std::thread::sleep(SETTLE_INTERVAL);
-        let now = RunTime::read(pids)?;
-        if now.since(&before) < QUIET_NS {
-            return Ok(());
+        let now = RunTime::read(&list()).ok();
+        if let (Some(now), Some(before)) = (&now, &before)
+            && now.since(before) < QUIET_NS
+        {
+            return;
         }
         before = now;
+        std::thread::sleep(SETTLE_INTERVAL);
     }
-    Ok(())
 }
 
 const SETTLE_MAX: Duration = Duration::from_secs(3);

@@ -82,31 +82,23 @@ fn window(
     echo: &Echo,
     setting: &Setting,
 ) -> Result<Sample, Fault> {
-    let proxy_pids = proxy.pids();
-    settle(&[proxy_pids.clone(), echo.pids()].concat())?;
-    let held_before = memory::held(&proxy_pids)?;
+    settle(&|| [proxy.pids(), echo.pids()].concat());
+    let held_before = memory::held(&proxy.pids())?;
     let mut load = Load::start(plan, name, proxy.address, setting.times, setting.places.ends)?;
-    // A proxy may make processes on its first request; those that were there must still be.
-    let proxy_pids = [proxy_pids, proxy.pids()].concat();
-    let proxy_pids = unique(proxy_pids);
+    let list = || [proxy.pids(), load.pids(), echo.pids()].concat();
+    settle(&list);
+    // From here on nobody may go away: a worker that dies and is replaced is a fault.
+    let (proxy_pids, all_pids) = (proxy.pids(), list());
     let ends_pids = [load.pids(), echo.pids()].concat();
-    let all = [proxy_pids.clone(), ends_pids.clone()].concat();
-    settle(&all)?;
     let grown = match plan {
         Plan::Idle { .. } => Some(memory::held(&proxy_pids)?.saturating_sub(held_before)),
         _ => None,
     };
     let before = (RunTime::read(&proxy_pids)?, RunTime::read(&ends_pids)?);
     let report = load.run()?;
-    settle(&all)?;
+    settle(&|| all_pids.clone());
     let proxy_ns = RunTime::read(&proxy_pids)?.since(&before.0);
     let ends_ns = RunTime::read(&ends_pids)?.since(&before.1);
     load.end()?;
     Ok(Sample { report, proxy_ns, ends_ns, grown })
-}
-
-fn unique(mut pids: Vec<u32>) -> Vec<u32> {
-    pids.sort_unstable();
-    pids.dedup();
-    pids
 }

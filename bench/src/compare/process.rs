@@ -106,7 +106,7 @@ fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// Every process and its parent.
+/// Every living process and its parent.
 fn parents() -> Vec<(u32, u32)> {
     let Ok(folder) = fs::read_dir("/proc") else { return Vec::new() };
     folder
@@ -119,9 +119,12 @@ fn parents() -> Vec<(u32, u32)> {
 }
 
 /// The parent in a line of `/proc/PID/stat`; the name before it may hold blanks and parentheses.
+/// Who has ended and only waits to be reaped (`Z`) has none.
 fn parent_in(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+    let mut words = rest.split_whitespace();
+    words.next().filter(|state| *state != "Z")?;
+    words.next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -132,6 +135,7 @@ mod tests {
     #[test]
     fn the_parent_stands_behind_any_name() {
         assert_eq!(parent_in("7 (a) b) S 42 7 7 0"), Some(42));
+        assert_eq!(parent_in("7 (a) Z 42 7 7 0"), None);
         assert_eq!(parent_in("nonsense"), None);
     }
 

@@ -18,8 +18,9 @@ mod sha1;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use lexopt::prelude::*;
@@ -53,6 +54,7 @@ fn command(mut words: lexopt::Parser) -> Result<(), String> {
         "echo" => echo_command(words),
         "load" => load_command(words),
         "compare" => compare_command(words),
+        "leash" => leash_command(words),
         _ => Err(USAGE.to_owned()),
     }
 }
@@ -76,7 +78,7 @@ fn load_command(mut words: lexopt::Parser) -> Result<(), String> {
     let mut plan = None;
     let mut proxy: Option<SocketAddr> = None;
     let mut times =
-        load::Times { warm: Duration::from_millis(200), window: Duration::from_secs(1) };
+        load::Times { warm: Duration::from_millis(200), window: Duration::from_millis(700) };
     let mut gated = false;
     while let Some(word) = words.next().map_err(say)? {
         match word {
@@ -105,7 +107,7 @@ fn compare_command(mut words: lexopt::Parser) -> Result<(), String> {
         nginx: PathBuf::from("nginx"),
         perdura: Some(PathBuf::from("target/release/perdura")),
         plans: Vec::new(),
-        rounds: 5,
+        rounds: 7,
         times: DEFAULT_TIMES,
         destination: compare::Destination::Terminal,
         command: format!("perdura-bench {given}"),
@@ -131,6 +133,17 @@ fn compare_command(mut words: lexopt::Parser) -> Result<(), String> {
     compare::run(&options).map_err(say)
 }
 
+/// Becomes another program, which is asked to end when the process that started us has ended,
+/// however it ended: no proxy outlives its comparison. For `compare`, not for the command line.
+fn leash_command(mut words: lexopt::Parser) -> Result<(), String> {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    let mut given = words.raw_args().map_err(say)?;
+    let program = given.next().ok_or(USAGE)?;
+    set_parent_process_death_signal(Some(Signal::TERM)).map_err(say)?;
+    let error = Command::new(&program).args(given).exec();
+    Err(format!("cannot start {}: {error}", program.display()))
+}
+
 fn seconds(words: &mut lexopt::Parser) -> Result<Duration, String> {
     let seconds: f64 = words.value().and_then(|value| value.parse()).map_err(say)?;
     match Duration::try_from_secs_f64(seconds) {
@@ -140,7 +153,7 @@ fn seconds(words: &mut lexopt::Parser) -> Result<Duration, String> {
 }
 
 const DEFAULT_TIMES: load::Times =
-    load::Times { warm: Duration::from_millis(200), window: Duration::from_secs(1) };
+    load::Times { warm: Duration::from_millis(200), window: Duration::from_millis(700) };
 /// No window is longer: a run is meant to be watched.
 const SECONDS_MAX: Duration = Duration::from_secs(3600);
 

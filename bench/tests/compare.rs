@@ -54,3 +54,41 @@ fn nonsense_is_refused() {
         assert_eq!(output.status.code(), Some(1), "{words:?}");
     }
 }
+
+#[test]
+fn no_proxy_outlives_a_comparison_that_is_killed() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perdura-bench"));
+    command.args(["compare", "--without-perdura", "--window", "60", "http:1"]);
+    let mut comparison = command.spawn().expect("our own program starts");
+    let master = wait_for(|| masters(comparison.id()).first().copied());
+    comparison.kill().expect("it runs");
+    comparison.wait().expect("it is ours");
+    wait_for(|| (!is_nginx(master)).then_some(()));
+    // Whoever is killed cannot tidy up; this is its folder.
+    let folder = std::env::temp_dir().join(format!("perdura-bench-{}", comparison.id()));
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+/// Looks until there is something to see; a minute is for ever.
+fn wait_for<T>(look: impl Fn() -> Option<T>) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
+/// The children of `parent` that are nginx.
+fn masters(parent: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    let children = children.unwrap_or_default();
+    children.split_whitespace().filter_map(|p| p.parse().ok()).filter(|p| is_nginx(*p)).collect()
+}
+
+fn is_nginx(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| line.contains("nginx: "))
+}

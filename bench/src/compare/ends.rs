@@ -4,11 +4,10 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use super::fault::Fault;
-use super::process::Process;
+use super::process::{Process, ourselves};
 use crate::load::{Plan, Report, Times};
 
 /// The upstream; it ends when its standard input does, and so when this is dropped.
@@ -106,8 +105,4 @@ impl Load {
         self.lines.read_line(&mut line).map_err(|_| self.fault.clone())?;
         Ok(line.trim().to_owned())
     }
-}
-
-fn ourselves() -> Result<PathBuf, Fault> {
-    std::env::current_exe().map_err(Fault::file(Path::new("/proc/self/exe")))
 }

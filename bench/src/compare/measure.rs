@@ -58,18 +58,21 @@ pub fn series(plan: Plan, peers: &[Peer], echo: &Echo, setting: &Setting) -> Res
     let mut samples = vec![Vec::new(); peers.len()];
     let start = |peer: &Peer| peer.start(setting.folder, setting.places.proxy, echo.address);
     // What a proxy has held once it may keep; so memory is measured on fresh ones.
-    if matches!(plan, Plan::Idle { .. }) {
-        for _ in 0..setting.rounds {
-            for (peer, samples) in peers.iter().zip(&mut samples) {
-                samples.push(window(plan, peer.name, &start(peer)?, echo, setting)?);
-            }
-        }
-        return Ok(Series { plan, samples });
-    }
-    let running = peers.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-    for _ in 0..setting.rounds {
-        for ((peer, running), samples) in peers.iter().zip(&running).zip(&mut samples) {
-            samples.push(window(plan, peer.name, running, echo, setting)?);
+    let fresh = matches!(plan, Plan::Idle { .. });
+    let kept = match fresh {
+        true => Vec::new(),
+        false => peers.iter().map(start).collect::<Result<Vec<_>, _>>()?,
+    };
+    for round in 0..setting.rounds {
+        for turn in 0..peers.len() {
+            // Every other round backwards: a drift within rounds favours nobody.
+            let at = if round % 2 == 0 { turn } else { peers.len() - 1 - turn };
+            let name = peers[at].name;
+            let sample = match kept.get(at) {
+                Some(proxy) => window(plan, name, proxy, echo, setting)?,
+                None => window(plan, name, &start(&peers[at])?, echo, setting)?,
+            };
+            samples[at].push(sample);
         }
     }
     Ok(Series { plan, samples })

@@ -3,6 +3,7 @@
 //! Nothing is ended but by its number, and only what we started. Called by `peer` and `ends`.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,11 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// This very program, for its other sub-commands.
+pub fn ourselves() -> Result<PathBuf, Fault> {
+    std::env::current_exe().map_err(Fault::file(Path::new("/proc/self/exe")))
 }
 
 fn signal(pid: u32, signal: Signal) {

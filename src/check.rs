@@ -1,0 +1,88 @@
+//! `-t` and `-T`: is the configuration one that could be served, and what does it consist of?
+//!
+//! As in nginx, a test also opens what a start would open: the pid file, the logs, the sockets. An
+//! address in use is no fault, because it is most likely our own server that uses it.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use perdura_conf::{Sources, errno_text};
+use perdura_proxy::{Config, Disk, Severity, build};
+use rustix::io::Errno;
+
+use crate::cli::Command;
+use crate::master::{Logs, limit_warning};
+use crate::paths;
+use crate::report::{self, Report};
+
+/// Tests, prints the verdict, and gives the exit code.
+pub fn run(command: &Command, dump: bool, report: &mut Report) -> u8 {
+    let options = paths::options(command);
+    let file = options.conf.display().to_string();
+    let say = |text: &str| {
+        if !command.quiet {
+            report::line(text);
+        }
+    };
+    let built = build(&Disk::new(), &options);
+    report.faults(&built.faults, &built.sources);
+    if let Some(config) = &built.config {
+        say(&format!("the configuration file {file} syntax is ok"));
+        if let Err(fault) = could_serve(config) {
+            report.say(Severity::Emerg, &fault);
+        } else {
+            if let Some(text) = limit_warning(config.process()) {
+                report.say(Severity::Warn, &text);
+            }
+            say(&format!("configuration file {file} test is successful"));
+            if dump && print(&built.sources).is_err() {
+                return 1;
+            }
+            return 0;
+        }
+    }
+    report::line(&format!("configuration file {file} test failed"));
+    1
+}
+
+/// nginx's order: pid file, logs, sockets.
+fn could_serve(config: &Config) -> Result<(), String> {
+    let pid = &config.process().pid;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(pid)
+        .map_err(|error| format!("open() \"{}\" failed {}", pid.display(), errno_text(&error)))?;
+    Logs::open(config.log_files()).map_err(|fault| fault.to_string())?;
+    for listen in config.listens() {
+        match listen.bind() {
+            Ok(_) => listen_left_nothing(listen),
+            Err(fault) if fault.error.raw_os_error() == Some(Errno::ADDRINUSE.raw_os_error()) => {}
+            Err(fault) => return Err(fault.to_string()),
+        }
+    }
+    Ok(())
+}
+
+/// A test must not leave the file of a unix socket behind, or the start would find it in use.
+fn listen_left_nothing(listen: &perdura_proxy::Listen) {
+    if let perdura_proxy::Address::Unix(path) = &listen.address {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Every file once, in reading order, byte for byte as nginx prints it.
+fn print(sources: &Sources) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for source in sources.distinct_files() {
+        out.write_all(b"# configuration file ")?;
+        out.write_all(source.path.as_os_str().as_bytes())?;
+        out.write_all(b":\n")?;
+        out.write_all(&source.bytes)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}

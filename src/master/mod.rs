@@ -1,0 +1,201 @@
+//! The master: one thread that reads, binds, starts the worker, and obeys signals.
+//!
+//! It holds everything that must outlive a worker: the listening sockets, the logs, the table of
+//! tunnels and, because both share one descriptor table, every connection. No byte from the network
+//! reaches it. Not here: HTTP and tunnels; the worker's life is `perdura_proxy::run_worker`.
+
+pub mod clock;
+mod limits;
+mod listeners;
+mod logs;
+mod orders;
+mod owned;
+mod pid_file;
+mod process;
+mod reader;
+mod reload;
+mod single;
+mod start;
+mod succession;
+mod sweep;
+mod worker;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use perdura_conf::errno_text;
+use perdura_proxy::{Config, Options, Severity};
+use perdura_tunnel::Table;
+use rustix::process::kill_process;
+
+use crate::signal::{Signals, Woken};
+
+pub use limits::warning as limit_warning;
+pub use listeners::Listeners;
+pub use logs::Logs;
+pub use process::{Forked, exit, fork};
+pub use start::run;
+
+use pid_file::PidFile;
+use reload::Reload;
+use worker::{Pauses, Worker};
+
+/// Everything that the master holds.
+pub struct Master {
+    options: Options,
+    config: Arc<Config>,
+    logs: Logs,
+    listeners: Listeners,
+    table: Arc<Table>,
+    signals: Signals,
+    pid_file: Option<PidFile>,
+    /// The worker's limit of descriptors.
+    descriptors: u64,
+    worker: Place,
+    pauses: Pauses,
+    reload: Reload,
+    /// A reload was asked for while another was under way.
+    reload_again: bool,
+    ending: Ending,
+    /// Whether any worker was ever ready: before that, an end of one is the end of the start.
+    served: bool,
+    started_workers: u64,
+}
+
+/// The place of the one worker.
+///
+/// ```text
+///  Pausing --time--> Living --end--> Pausing
+///                      |  told to drain, and it did
+///                      +-----------------------------> Empty --reload--> Living
+/// ```
+enum Place {
+    Living(Worker),
+    /// The next one starts then.
+    Pausing(Instant),
+    Empty,
+}
+
+/// Whether the master is to end, and how.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// When the worker has served everyone.
+    Gracefully,
+    /// Now; a worker that is still there then is killed.
+    AtOnce {
+        kill_at: Instant,
+    },
+}
+
+/// How long a worker may take to end at once (nginx).
+const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+
+impl Master {
+    /// Serves until told to end; gives the exit code.
+    fn serve(mut self) -> u8 {
+        self.logs.line(Severity::Notice, "start worker processes");
+        self.start_worker();
+        loop {
+            if let Some(code) = self.finished() {
+                return self.end(code);
+            }
+            match self.wait() {
+                Woken::Readable => self.hear(),
+                Woken::Signal | Woken::Timeout => {}
+            }
+            while let Some(arrived) = self.signals.take() {
+                self.obey(arrived);
+            }
+            self.keep_time();
+        }
+    }
+
+    fn wait(&self) -> Woken {
+        let ear = match &self.worker {
+            Place::Living(worker) => worker.ear(),
+            Place::Pausing(_) | Place::Empty => None,
+        };
+        let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        match self.signals.wait(ear.map(AsFd::as_fd), timeout) {
+            Ok(woken) => woken,
+            Err(error) => {
+                self.logs.line(Severity::Alert, &format!("ppoll() failed {}", errno_text(&error)));
+                // Not a loop that burns: whatever is wrong, it is looked at again in a while.
+                std::thread::sleep(WAIT_FAILED_PAUSE);
+                Woken::Timeout
+            }
+        }
+    }
+
+    /// The next moment at which something is to be done without being asked.
+    fn deadline(&self) -> Option<Instant> {
+        let worker = match self.worker {
+            Place::Pausing(until) => Some(until),
+            Place::Living(_) | Place::Empty => None,
+        };
+        let reload = match &self.reload {
+            Reload::Reading(reader) => Some(reader.deadline()),
+            Reload::Idle | Reload::Handing(_) => None,
+        };
+        let ending = match self.ending {
+            Ending::AtOnce { kill_at } => Some(kill_at),
+            Ending::No | Ending::Gracefully => None,
+        };
+        [worker, reload, ending].into_iter().flatten().min()
+    }
+
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        if let Place::Pausing(until) = self.worker
+            && until <= now
+        {
+            self.start_worker();
+        }
+        if let Reload::Reading(reader) = &self.reload
+            && reader.deadline() <= now
+        {
+            reader.give_up();
+        }
+        if let (Ending::AtOnce { kill_at }, Place::Living(worker)) = (self.ending, &self.worker)
+            && kill_at <= now
+        {
+            // It may have ended in this moment.
+            let _ = kill_process(worker.pid, rustix::process::Signal::KILL);
+            self.ending = Ending::AtOnce { kill_at: now + STOP_TIME_MAX };
+        }
+    }
+
+    /// The exit code, once there is nothing left to wait for.
+    fn finished(&self) -> Option<u8> {
+        match (&self.worker, self.ending) {
+            (Place::Living(_) | Place::Pausing(_), _) => None,
+            // Drained, until a reload starts the next one.
+            (Place::Empty, Ending::No) if self.served => None,
+            // The first worker did not come up.
+            (Place::Empty, Ending::No) => Some(1),
+            (Place::Empty, _) => Some(0),
+        }
+    }
+
+    fn end(mut self, code: u8) -> u8 {
+        if let Reload::Reading(reader) = &self.reload {
+            reader.give_up();
+        }
+        self.drop_reload();
+        if let Some(file) = self.pid_file.take() {
+            let path = file.path().display().to_string();
+            if let Err(error) = file.remove() {
+                let text = format!("unlink() \"{path}\" failed {}", errno_text(&error));
+                self.logs.line(Severity::Alert, &text);
+            }
+        }
+        self.listeners.remove_files();
+        self.logs.line(Severity::Notice, "exit");
+        code
+    }
+}
+
+/// After a failed wait.
+const WAIT_FAILED_PAUSE: Duration = Duration::from_millis(100);

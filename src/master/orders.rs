@@ -1,0 +1,89 @@
+//! What each signal makes the master do: nginx's answers to nginx's signals.
+
+use std::time::Instant;
+
+use perdura_conf::errno_text;
+use perdura_proxy::Severity;
+use perdura_proxy::control::ToWorker;
+
+use super::{Ending, Master, Place, STOP_TIME_MAX};
+use crate::signal::{Arrived, Asked};
+
+impl Master {
+    pub(super) fn obey(&mut self, arrived: Arrived) {
+        let what = match arrived.asked {
+            Asked::ChildEnded => "",
+            Asked::Stop => ", exiting",
+            Asked::Quit => ", shutting down",
+            Asked::Reload => ", reconfiguring",
+            Asked::Reopen => ", reopening logs",
+            Asked::Upgrade => ", changing binary",
+            // A terminal sends it when its size changes: nginx heeds it as a daemon only.
+            Asked::Drain if !self.config.process().daemon => ", ignoring",
+            Asked::Drain => ", stop accepting connections",
+        };
+        let Arrived { number, name, sender, .. } = arrived;
+        let text = format!("signal {number} ({name}) received from {sender}{what}");
+        self.logs.line(Severity::Notice, &text);
+        match arrived.asked {
+            Asked::ChildEnded => self.reap(),
+            Asked::Stop => self.stop(),
+            Asked::Quit => self.quit(),
+            Asked::Reload => self.start_reload(),
+            Asked::Reopen => self.reopen_logs(),
+            Asked::Upgrade => {
+                self.logs.line(Severity::Error, "binary upgrade is not supported yet");
+            }
+            Asked::Drain => self.drain(),
+        }
+    }
+
+    fn stop(&mut self) {
+        if !matches!(self.ending, Ending::AtOnce { .. }) {
+            self.ending = Ending::AtOnce { kill_at: Instant::now() + STOP_TIME_MAX };
+        }
+        self.tell(&ToWorker::Stop);
+        if !matches!(self.worker, Place::Living(_)) {
+            self.worker = Place::Empty;
+        }
+    }
+
+    fn quit(&mut self) {
+        if self.ending == Ending::No {
+            self.ending = Ending::Gracefully;
+        }
+        self.tell(&ToWorker::Quit);
+    }
+
+    fn drain(&mut self) {
+        if !self.config.process().daemon {
+            return;
+        }
+        self.tell(&ToWorker::Drain);
+        match &mut self.worker {
+            Place::Living(worker) => worker.draining = true,
+            Place::Pausing(_) => self.worker = Place::Empty,
+            Place::Empty => {}
+        }
+    }
+
+    fn reopen_logs(&mut self) {
+        self.logs.line(Severity::Notice, "reopening logs");
+        let process = self.config.process();
+        let root = rustix::process::geteuid().is_root();
+        let worker = process.user.filter(|_| root).map(|(uid, _)| uid);
+        for fault in self.logs.reopen(worker) {
+            self.logs.line(Severity::Emerg, &fault.to_string());
+        }
+    }
+
+    /// What cannot be said is no reason to stop: an end at once is enforced in time, and a graceful
+    /// one is asked for again of the next worker.
+    pub(super) fn tell(&self, message: &ToWorker) {
+        let Place::Living(worker) = &self.worker else { return };
+        if let Err(error) = worker.tell(message) {
+            let text = format!("message to worker process failed {}", errno_text(&error));
+            self.logs.line(Severity::Alert, &text);
+        }
+    }
+}

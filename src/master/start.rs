@@ -1,0 +1,117 @@
+//! From a command line to a server: nginx's steps in nginx's order.
+
+use std::io;
+use std::sync::Arc;
+
+use perdura_conf::errno_text;
+use perdura_proxy::{Config, Options, Severity, build};
+use perdura_tunnel::Table;
+
+use super::listeners::Listeners;
+use super::logs::Logs;
+use super::pid_file::PidFile;
+use super::reader::Reader;
+use super::reload::Reload;
+use super::worker::Pauses;
+use super::{Ending, Master, Place, limits, single};
+use crate::cli::Command;
+use crate::report::Report;
+use crate::signal::Signals;
+use crate::{daemon, paths, version};
+
+/// Starts and serves; gives the exit code.
+pub fn run(command: &Command, report: &mut Report) -> u8 {
+    serve(paths::options(command), report)
+}
+
+/// The same for who has options instead of a command line.
+pub fn serve(options: Options, report: &mut Report) -> u8 {
+    let Some(config) = read(&options, report) else { return 1 };
+    let Some(opened) = Opened::new(&config, report) else { return 1 };
+    match settle(options, config, opened) {
+        Ok(Settled::Master(master)) => master.serve(),
+        Ok(Settled::Single(single)) => single.serve(),
+        Err(text) => {
+            report.say(Severity::Emerg, &text);
+            1
+        }
+    }
+}
+
+/// Reads the configuration in a child and builds it here; every fault is reported.
+fn read(options: &Options, report: &mut Report) -> Option<Arc<Config>> {
+    let reading = Reader::read_now(options)
+        .map_err(|fault| report.say(Severity::Emerg, &fault.to_string()))
+        .ok()?;
+    let built = build(&reading.snapshot, options);
+    report.faults(&built.faults, &built.sources);
+    built.config
+}
+
+/// What has to be open before anything else makes sense.
+struct Opened {
+    logs: Logs,
+    listeners: Listeners,
+}
+
+impl Opened {
+    fn new(config: &Config, report: &mut Report) -> Option<Opened> {
+        let logs = Logs::open(config.log_files())
+            .map_err(|fault| report.say(Severity::Emerg, &fault.to_string()))
+            .ok()?;
+        let listeners = Listeners::bind(config.listens(), |severity, text| {
+            report.say(severity, text);
+        })?;
+        if let Some(text) = limits::warning(config.process()) {
+            report.say(Severity::Warn, &text);
+        }
+        Some(Opened { logs, listeners })
+    }
+}
+
+enum Settled {
+    Master(Box<Master>),
+    Single(single::Single),
+}
+
+/// Leaves the terminal, writes the pid file, hands stderr to the log, and makes the table.
+fn settle(options: Options, config: Arc<Config>, opened: Opened) -> Result<Settled, String> {
+    let failed = |what: &str, error: io::Error| format!("{what} failed {}", errno_text(&error));
+    let Opened { mut logs, listeners } = opened;
+    let process = config.process();
+    let descriptors = limits::raise(process);
+    if process.daemon {
+        daemon::detach().map_err(|error| failed("fork()", error))?;
+    }
+    let pid = &process.pid;
+    let pid_file = PidFile::write(pid)
+        .map_err(|error| failed(&format!("open() \"{}\"", pid.display()), error))?;
+    let table = Table::create(limits::of_table())
+        .map_err(|error| failed("making the table of tunnels", error))?;
+    let signals = Signals::install().map_err(|error| failed("sigaction()", error))?;
+    logs.direct(&process.error_logs);
+    logs.line(Severity::Notice, version::PERDURA);
+    logs.line(Severity::Notice, &format!("built by {}", version::COMPILER));
+    let table = Arc::new(table);
+    if !process.master_process {
+        let single = single::Single { options, config, logs, listeners, table, signals, pid_file };
+        return Ok(Settled::Single(single));
+    }
+    Ok(Settled::Master(Box::new(Master {
+        options,
+        config,
+        logs,
+        listeners,
+        table,
+        signals,
+        pid_file: Some(pid_file),
+        descriptors,
+        worker: Place::Empty,
+        pauses: Pauses::default(),
+        reload: Reload::Idle,
+        reload_again: false,
+        ending: Ending::No,
+        served: false,
+        started_workers: 0,
+    })))
+}

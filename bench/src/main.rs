@@ -110,7 +110,7 @@ fn compare_command(mut words: lexopt::Parser) -> Result<(), String> {
         rounds: 7,
         times: DEFAULT_TIMES,
         destination: compare::Destination::Terminal,
-        command: format!("perdura-bench {given}"),
+        command: format!("cargo run --release -p perdura-bench -- {given}"),
     };
     while let Some(word) = words.next().map_err(say)? {
         match word {

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use crate::poll::Poll;
 
 /// How long nothing at all may happen before a run is given up.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 /// How many tunnels are being opened at once, so that no listener's queue overflows.
 const OPENING_MAX: usize = 64;
 /// The token of a timer that a plan adds for itself.

@@ -137,6 +137,17 @@ fn an_upstream_that_hangs_up_is_a_fault() {
 }
 
 #[test]
+fn an_upstream_that_says_nothing_is_given_up() {
+    // Its queue takes connections, but nobody accepts them.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    for plan in ["ping:64:1", "http:1"] {
+        let patience = fleet::PATIENCE;
+        assert_eq!(try_plan(plan, address), Err(Fault::Stalled { patience }), "{plan}");
+    }
+}
+
+#[test]
 fn a_rate_that_cannot_be_kept_is_a_fault() {
     // This upstream agrees to the tunnel, echoes the first message and then only listens.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -227,8 +227,12 @@ impl Stage {
             upstream.forget();
         }
         let mut talk = Talk::new(self);
+        let begun = Instant::now();
         for step in &client.steps {
             talk.perform(step);
+        }
+        if begun.elapsed() > SLOW {
+            eprintln!("slow: {} took {:?}", client.name, begun.elapsed());
         }
         let mut connections = talk.finish();
         self.proxy.mark();
@@ -282,6 +286,8 @@ struct Connection {
     client: Client,
     text: String,
     end: Option<End>,
+    /// A 101 has come: what follows is a tunnel's.
+    switched: bool,
 }
 
 impl<'a> Talk<'a> {
@@ -316,7 +322,7 @@ impl<'a> Talk<'a> {
 impl Connection {
     fn open(stage: &Stage) -> Self {
         let client = Client::connect(stage.proxy.address());
-        Self { client, text: String::new(), end: None }
+        Self { client, text: String::new(), end: None, switched: false }
     }
 
     fn perform(&mut self, step: &Step) {
@@ -329,18 +335,14 @@ impl Connection {
             Step::Response => self.read(ReadAs::Response),
             Step::HeadResponse => self.read(ReadAs::HeadResponse),
             Step::Head => match Message::read_head(self.client.wire()) {
-                Ok(message) => self.text.push_str(&outcome::response(&message, ReadAs::Response)),
+                Ok(message) => self.take(&message, ReadAs::HeadResponse),
                 Err(end) => self.ended(end),
             },
             Step::Read(count) => match self.client.wire().exactly(*count) {
                 Ok(bytes) => self.show(&bytes),
                 Err(end) => self.ended(end),
             },
-            Step::Rest => {
-                let (bytes, end) = self.client.rest();
-                self.show(&bytes);
-                self.ended(end);
-            }
+            Step::Rest => self.read_rest(),
             Step::Fin => self.client.fin(),
             Step::Reset => {
                 let linger = rustix::net::sockopt::set_socket_linger;
@@ -361,18 +363,43 @@ impl Connection {
                 Ok(message) => message,
                 Err(end) => return self.ended(end),
             };
-            self.text.push_str(&outcome::response(&message, how));
-            if let Some(end) = message.end {
-                return self.ended(end);
+            self.take(&message, how);
+            if self.end.is_some() {
+                return;
             }
             if !matches!(message.status(), 100 | 102 | 103) {
                 let closes = message.field("connection").is_some_and(|value| value == "close");
                 if closes {
+                    // A proxy that lingers waits for the client's end.
+                    self.client.fin();
                     self.client.patience(CLOSE_PATIENCE);
                     self.perform(&Step::Rest);
                 }
                 return;
             }
+        }
+    }
+
+    /// Everything until the end: messages as long as there are whole ones, then bytes.
+    fn read_rest(&mut self) {
+        while self.end.is_none() && !self.switched {
+            match self.client.read(ReadAs::Response) {
+                Ok(message) => self.take(&message, ReadAs::Response),
+                Err(end) => self.ended(end),
+            }
+        }
+        if self.end.is_none() {
+            let (bytes, end) = self.client.rest();
+            self.show(&bytes);
+            self.ended(end);
+        }
+    }
+
+    fn take(&mut self, message: &Message, how: ReadAs) {
+        self.text.push_str(&outcome::response(message, how));
+        self.switched |= message.status() == 101;
+        if let Some(end) = message.end {
+            self.ended(end);
         }
     }
 
@@ -404,5 +431,7 @@ impl Connection {
 
 const LOG_PATIENCE: Duration = Duration::from_secs(3);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// A case that takes longer waits for something that does not come; it should not.
+const SLOW: Duration = Duration::from_secs(1);
 /// The program has answered a later request already, so that this waits for nothing.
 const GLANCE: Duration = Duration::from_millis(5);

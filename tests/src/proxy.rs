@@ -103,7 +103,8 @@ impl Setup {
              pid @dir@/proxy.pid;\n{}\nevents {{ worker_connections 512; }}\nhttp {{\n    {folders}\n    \
              client_body_temp_path @dir@/temp;\n    proxy_temp_path @dir@/temp;\n    \
              log_format case '{format}';\n    access_log @dir@/access.log case;\n    \
-             server {{ listen @marker@; location / {{ return 204; }} }}\n{}\n{server}}}\n",
+             server {{ listen @marker@; access_log @dir@/access.log case; \
+             location / {{ return 204; }} }}\n{}\n{server}}}\n",
             self.main, self.http
         )
     }

@@ -25,6 +25,10 @@ pub const FILES_MAX: usize = 65_536;
 /// no such limit.
 pub const BYTES_MAX: usize = 64 << 20;
 
+/// How many words all statements together may have: a word takes many times the memory of its
+/// bytes. A list of two million lines fits. nginx has no such limit.
+pub const WORDS_MAX: usize = 4 << 20;
+
 /// After how many faults reading stops.
 pub const FAULTS_MAX: usize = 100;
 
@@ -189,10 +193,37 @@ mod tests {
     }
 
     #[test]
+    fn words_are_counted() {
+        // Masks that match nothing leave no statement, so the test needs little memory.
+        let most = "include x*;".repeat(WORDS_MAX / 2 - 1);
+        let document = Memory::with(&[("/main", &format!("{most} a {{ }} b;"))]).read();
+        assert!(document.faults.is_empty(), "{:?}", document.faults);
+        let document = Memory::with(&[("/main", &format!("{most} a {{ }} b c; d;"))]).read();
+        assert_eq!(messages(&document), ["the configuration has more than 4194304 words"]);
+        assert_eq!(document.statements.len(), 1);
+        let document = Memory::with(&[("/main", &format!("{most} a b c {{ }}"))]).read();
+        assert_eq!(messages(&document), ["the configuration has more than 4194304 words"]);
+    }
+
+    #[test]
     fn reading_stops_behind_the_last_fault_that_is_kept() {
-        let document = Memory::with(&[("/main", &";".repeat(FAULTS_MAX * 2))]).read();
+        let text = |faults| ";".repeat(faults) + "a;";
+        let document = Memory::with(&[("/main", &text(FAULTS_MAX))]).read();
+        assert_eq!((document.faults.len(), document.statements.len()), (FAULTS_MAX, 0));
+        let document = Memory::with(&[("/main", &text(FAULTS_MAX - 1))]).read();
+        assert_eq!((document.faults.len(), document.statements.len()), (FAULTS_MAX - 1, 1));
+        let document = Memory::with(&[("/main", &text(FAULTS_MAX * 2))]).read();
         assert_eq!(document.faults.len(), FAULTS_MAX);
         assert!(document.faults.iter().all(|fault| fault.level == Level::Emerg));
+    }
+
+    #[test]
+    fn quotes_that_are_never_closed_do_not_make_the_time_grow_with_the_square() {
+        let text = "\"'".repeat(1 << 20);
+        let document = Memory::with(&[("/main", &text)]).read();
+        assert_eq!(document.faults.len(), FAULTS_MAX.min(document.faults.len()));
+        let text = ("'".to_owned() + &"a".repeat(5000) + "\n").repeat(1000);
+        assert!(!Memory::with(&[("/main", &text)]).read().faults.is_empty());
     }
 
     #[test]

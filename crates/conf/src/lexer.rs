@@ -132,7 +132,7 @@ impl<'a> Lexer<'a> {
             self.start_line = self.line;
             let token = match byte {
                 b' ' | b'\t' | b'\r' | b'\n' => None,
-                b';' | b'{' if self.words.is_empty() => self.headless(byte),
+                b';' | b'{' if self.words.is_empty() => Some(self.headless(byte)),
                 b';' => Some(Token::Simple(self.take_words())),
                 b'{' => Some(Token::Open(self.take_words())),
                 b'}' if self.words.is_empty() => Some(Token::Close(self.byte_before())),
@@ -305,10 +305,14 @@ impl<'a> Lexer<'a> {
     }
 
     /// A `;` or `{` without words before it.
-    fn headless(&mut self, byte: u8) -> Option<Token> {
+    fn headless(&mut self, byte: u8) -> Token {
         let shown = char::from(byte);
         self.note(Fault::new(self.byte_before(), format!("unexpected \"{shown}\"")));
-        (byte == b'{').then(|| Token::Open(Vec::new()))
+        match byte {
+            b'{' => Token::Open(Vec::new()),
+            // The fault is handed over at once: a file of nothing but `;` must not collect them.
+            _ => Token::Dropped,
+        }
     }
 
     /// A `}` behind words: their `;` is missing. The words count as a statement, and the brace is

@@ -159,6 +159,7 @@ const PIECES: &[&[u8]] = &[
     b"a b;",
     b"a 'b c';\n",
     b"x \"y\" z;\n",
+    b"\"b\")",
     b"\0",
     b"text/x y",
     b"location / {",

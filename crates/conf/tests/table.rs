@@ -260,6 +260,7 @@ fn the_manual_has_a_page_for_each_module() {
                    Sets a size.\n\nIt has \"k\" and `m` | more.\n";
     assert!(pages[1].1.contains(section), "{}", pages[1].1);
     assert!(pages[1].1.contains("Default: -\n"));
+    assert_eq!(pages[1].1.matches("\n## size\n").count(), 1, "a module is listed once");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use super::blocks::Blocks;
 use super::{
     BYTES_MAX, Document, FAULTS_MAX, FILES_MAX, INCLUDE_DEPTH_MAX, NESTING_MAX, Statement,
+    WORDS_MAX,
 };
 use crate::lexer::{Lexer, Origin, Stumble, Token};
 use crate::{Fault, Files, Place, Source, SourceId, Sources, Word, errno_text};
@@ -24,6 +25,7 @@ pub(super) struct Reading<'a> {
     /// Texts by path: a file that is included often is kept once.
     texts: HashMap<PathBuf, Arc<[u8]>>,
     bytes: usize,
+    words: usize,
     pace: Pace,
 }
 
@@ -54,6 +56,7 @@ impl<'a> Reading<'a> {
             met_at: Vec::new(),
             texts: HashMap::new(),
             bytes: 0,
+            words: 0,
             pace: Pace::Going,
         }
     }
@@ -174,6 +177,9 @@ impl<'a> Reading<'a> {
 
     /// A statement that ends in `;`.
     fn simple(&mut self, words: Vec<Word>, chain: Chain<'_>, statements: &mut Vec<Statement>) {
+        if !self.count(&words) {
+            return;
+        }
         let mut words = words.into_iter();
         let Some(name) = words.next() else {
             return;
@@ -217,6 +223,9 @@ impl<'a> Reading<'a> {
 
     /// A statement that ends in `{`.
     fn block(&mut self, words: Vec<Word>, outer: usize, blocks: &mut Blocks) {
+        if !self.count(&words) {
+            return;
+        }
         let place = words.first().map(|word| word.place);
         if let Some(place) = place
             && words[0].is("include")
@@ -245,6 +254,20 @@ impl<'a> Reading<'a> {
             fault = fault.hint(format!("the block of \"{}\" is never closed", word.text()));
         }
         self.note_at(fault, Some((end.source, end.start)));
+    }
+
+    /// Counts the words of a statement; `false` when there are too many.
+    fn count(&mut self, words: &[Word]) -> bool {
+        self.words = self.words.saturating_add(words.len());
+        if self.words <= WORDS_MAX {
+            return true;
+        }
+        let message = format!("the configuration has more than {WORDS_MAX} words");
+        self.halt(match words.first() {
+            Some(word) => Fault::new(word.place, message),
+            None => Fault::nowhere(message),
+        });
+        false
     }
 
     fn text(&mut self, path: &Path) -> io::Result<Arc<[u8]>> {

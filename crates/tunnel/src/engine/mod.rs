@@ -22,7 +22,11 @@ use std::sync::Arc;
 
 pub use handoff::{AdoptFault, Adopted, Dropped, Handoff, NOTE_MAX, Refused, Report};
 pub use recover::TakenOver;
+#[cfg(test)]
+pub(crate) use repair::{check, repair_owner};
 pub(crate) use sockets::Sockets;
+#[cfg(test)]
+pub(crate) use turn::{Bench, Outcome, Turn, Turned, Urge, Wire};
 
 use crate::poll::Epoll;
 use crate::table::{State, TunnelId};

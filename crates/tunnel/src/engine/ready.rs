@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::turn::{Bench, Outcome, Turn, Urge};
+use super::turn::{Bench, Outcome, Turn, Turned, Urge};
 use super::{Batch, Engine, Sockets, repair, timers};
 use crate::poll::Event;
 use crate::table::{EVENTS_MAX, Mark, Record, State, Token, TunnelId};
@@ -57,27 +57,23 @@ impl Engine {
         });
     }
 
-    /// Gives each of the first `count` waiting tunnels one more turn.
+    /// Gives each of the first `count` waiting tunnels one more turn. The marks go after the turn: a crash during it
+    /// leaves a vain try, not a stall.
     pub(super) fn go_on(&mut self, count: usize, now_ms: u64) {
+        let table = std::sync::Arc::clone(&self.table);
         for _ in 0..count {
             let Some(id) = self.more.pop_front() else { return };
-            let Some(record) = self.live(id) else { continue };
-            // The mark goes after the turn: a crash during it leaves a vain try, not a stall.
-            let outcome = self.run(id, now_ms, |turn| {
-                turn.urge(Side::Client, Urge::ReadDry);
-                turn.urge(Side::Upstream, Urge::ReadDry);
-            });
-            match outcome {
-                Some(Outcome::More) => self.more.push_back(id),
-                Some(Outcome::Starved) => {
-                    self.starved.push(id);
-                    self.starved_ms = now_ms;
+            let Some(record) = table.named(id) else { continue };
+            let Some(turned) = self.run(id, now_ms, |turn| turn.go_on()) else { continue };
+            record.unmark(Mark::Kick);
+            for source in Side::BOTH {
+                if turned.outcome[source] == Outcome::Rest {
+                    record.unmark(Mark::more(source));
                 }
-                _ => {
-                    if let Some(record) = self.table.record(record) {
-                        record.unmark(Mark::More);
-                    }
-                }
+            }
+            self.note_leftover(id, record, turned);
+            if record.waits() {
+                self.enqueue(id, turned, now_ms);
             }
         }
     }
@@ -91,10 +87,37 @@ impl Engine {
         urge: impl FnOnce(&mut Turn<'_, '_, Sockets>),
     ) {
         match self.run(id, now_ms, urge) {
-            Some(Outcome::More) => self.wait_for_turn(id),
-            Some(Outcome::Starved) => self.wait_for_chunk(id, now_ms),
+            Some(turned) if turned.outcome != [Outcome::Rest; 2] => self.wait(id, turned, now_ms),
             _ => {}
         }
+    }
+
+    /// Marks a tunnel as waiting, and puts it in a list unless it is in one.
+    fn wait(&mut self, id: TunnelId, turned: Turned, now_ms: u64) {
+        let table = std::sync::Arc::clone(&self.table);
+        let Some(record) = table.named(id) else { return };
+        let waited = record.waits();
+        self.note_leftover(id, record, turned);
+        if !waited {
+            self.enqueue(id, turned, now_ms);
+        }
+    }
+
+    fn note_leftover(&self, id: TunnelId, record: &Record, turned: Turned) {
+        debug_assert_eq!(record.generation(), id.generation);
+        for source in Side::BOTH {
+            if turned.outcome[source] != Outcome::Rest {
+                record.mark(Mark::more(source));
+            }
+        }
+    }
+
+    fn enqueue(&mut self, id: TunnelId, turned: Turned, now_ms: u64) {
+        if turned.outcome.contains(&Outcome::More) {
+            return self.more.push_back(id);
+        }
+        self.starved.push(id);
+        self.starved_ms = now_ms;
     }
 
     /// One turn of a tunnel; ends it if nothing can move any more. `None` if it is not, or no longer, live here.
@@ -104,7 +127,7 @@ impl Engine {
         id: TunnelId,
         now_ms: u64,
         urge: impl FnOnce(&mut Turn<'_, '_, Sockets>),
-    ) -> Option<Outcome> {
+    ) -> Option<Turned> {
         let table = &*self.table;
         let record = table.named(id).filter(|record| self.is_ours(record))?;
         let mut wire = Sockets;
@@ -123,9 +146,8 @@ impl Engine {
             return None;
         };
         urge(&mut turn);
-        let outcome = turn.run();
-        if outcome == Outcome::Over {
-            let close = repair::relay_of(record).map_or(Close::Damaged, |relay| relay.reason());
+        let turned = turn.run();
+        if let Some(close) = turned.over {
             self.end(id, close, now_ms);
             return None;
         }
@@ -133,30 +155,20 @@ impl Engine {
         if shape(record) != before {
             self.arm(id);
         }
-        Some(outcome)
+        Some(turned)
     }
 
-    /// Puts a tunnel on the list of those for which no event will come, unless it waits already.
-    pub(super) fn wait_for_turn(&mut self, id: TunnelId) {
-        if self.mark_more(id) {
+    /// Both directions of a tunnel are to be tried, event or not.
+    pub(super) fn kick(&mut self, id: TunnelId) {
+        if self.live(id).is_none() {
+            return;
+        }
+        let Some(record) = self.table.named(id) else { return };
+        let waited = record.waits();
+        record.mark(Mark::Kick);
+        if !waited {
             self.more.push_back(id);
         }
-    }
-
-    fn wait_for_chunk(&mut self, id: TunnelId, now_ms: u64) {
-        if self.mark_more(id) {
-            self.starved.push(id);
-            self.starved_ms = now_ms;
-        }
-    }
-
-    fn mark_more(&self, id: TunnelId) -> bool {
-        let Some(record) = self.table.named(id) else { return false };
-        if record.marked(Mark::More) {
-            return false;
-        }
-        record.mark(Mark::More);
-        true
     }
 
     /// Turns for those that waited for a chunk, if there is one by now.

@@ -189,7 +189,7 @@ impl Engine {
             self.register(record, id).map_err(|_| RecordFault::Leg)?;
         }
         record.set_thread(self.thread);
-        if record.marked(Mark::More) {
+        if record.waits() {
             self.more.push_back(id);
         }
         self.arm(id);
@@ -208,13 +208,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// Both directions of a tunnel are to be tried, event or not.
-    fn kick(&mut self, id: TunnelId) {
-        if self.live(id).is_some() {
-            self.wait_for_turn(id);
-        }
     }
 
     fn adopted(&self, id: TunnelId, constant: &Constant) -> Adopted {

@@ -9,8 +9,8 @@ use std::io;
 use crate::kernel::{Counts, Hint};
 use crate::poll::{Got, Leg};
 use crate::relay::{Pipe, Relay, Step};
-use crate::table::{CHUNK_BYTES, Record, Span, Station, Table, Token, TunnelId, crash_point};
-use crate::{Seats, Side};
+use crate::table::{CHUNK_BYTES, Mark, Record, Span, Station, Table, Token, TunnelId, crash_point};
+use crate::{Close, Seats, Side};
 
 /// The system calls that touch a leg's stream.
 pub(crate) trait Wire {
@@ -45,17 +45,24 @@ pub(crate) enum Urge {
     ReadDry,
 }
 
-/// How a turn ended.
+/// How a turn ended for one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
-    /// An event will come.
+    /// An event will come, or nothing ever.
     Rest,
-    /// A source was not read for want of a chunk.
+    /// The source was not read for want of a chunk.
     Starved,
-    /// A source has more than one turn may take.
+    /// The source has more than one turn may take.
     More,
-    /// Nothing can move any more; the relay has the reason.
-    Over,
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turned {
+    /// The reason, if nothing can move any more.
+    pub(crate) over: Option<Close>,
+    /// By source.
+    pub(crate) outcome: [Outcome; 2],
 }
 
 /// The turn of one tunnel.
@@ -105,21 +112,33 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         }
     }
 
+    /// What the record's marks ask for.
+    pub(crate) fn go_on(&mut self) {
+        let kicked = self.record.marked(Mark::Kick);
+        for source in Side::BOTH {
+            if kicked {
+                self.urge(source, Urge::ReadDry);
+            } else if self.record.marked(Mark::more(source)) {
+                self.readable(source, Urge::ReadDry);
+            }
+        }
+    }
+
     pub(crate) fn urge(&mut self, source: Side, urge: Urge) {
         self.urges[source] = self.urges[source].max(urge);
     }
 
     /// Does what was urged. A failed sink urges the other direction on, once per side: three passes are all.
     #[inline]
-    pub(crate) fn run(mut self) -> Outcome {
-        let mut outcome = Outcome::Rest;
+    pub(crate) fn run(mut self) -> Turned {
+        let mut outcome = [Outcome::Rest; 2];
         for source in [Side::Client, Side::Upstream, Side::Client] {
             let urge = std::mem::replace(&mut self.urges[source], Urge::Nothing);
             if urge != Urge::Nothing {
-                outcome = outcome.max(self.pump(source, urge));
+                outcome[source] = self.pump(source, urge);
             }
         }
-        if self.relay.verdict().is_some() { Outcome::Over } else { outcome }
+        Turned { over: self.relay.verdict(), outcome }
     }
 
     /// Moves one direction on until it blocks, ends, or has had its share.
@@ -178,9 +197,12 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
                 self.record.set_read(source, read);
                 self.record.set_active_ms(self.bench.now_ms);
                 self.send(source, bytes, position);
-                let short = bytes < CHUNK_BYTES && urge != Urge::ReadDry;
-                // A relay that changed has another step to make.
-                let stop = short && self.relay.pipe(source) == Pipe::Open;
+                // Kept bytes wait for an event; a relay that changed otherwise has another step to make.
+                let stop = match self.relay.pipe(source) {
+                    Pipe::Held => true,
+                    Pipe::Open => bytes < CHUNK_BYTES && urge != Urge::ReadDry,
+                    _ => false,
+                };
                 if stop { Reading::Stop } else { Reading::Continue }
             }
             Got::Blocked => Reading::Stop,
@@ -230,20 +252,23 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         let start = written.saturating_sub(base) as usize;
         let stop = end.saturating_sub(base) as usize;
         let kept = self.bench.table.chunk(chunk).part(start, stop);
-        self.own(source, base);
-        let sent = match self.bench.wire.send(self.leg(sink), kept) {
-            Got::Bytes(sent) => sent.min(kept.len()),
-            Got::Blocked => return Flushed::Blocked,
-            Got::Failed(fault) => {
-                self.sink_failed(source, fault);
-                return Flushed::Done;
+        // A kill between the last byte's note and the chunk's leaves an empty one.
+        if kept.len() > 0 {
+            self.own(source, base);
+            let sent = match self.bench.wire.send(self.leg(sink), kept) {
+                Got::Bytes(sent) => sent.min(kept.len()),
+                Got::Blocked => return Flushed::Blocked,
+                Got::Failed(fault) => {
+                    self.sink_failed(source, fault);
+                    return Flushed::Done;
+                }
+            };
+            self.record.set_written(sink, written + sent as u64);
+            self.record.set_active_ms(self.bench.now_ms);
+            self.record.set_stall_ms(source, self.bench.now_ms);
+            if sent < kept.len() {
+                return Flushed::Blocked;
             }
-        };
-        self.record.set_written(sink, written + sent as u64);
-        self.record.set_active_ms(self.bench.now_ms);
-        self.record.set_stall_ms(source, self.bench.now_ms);
-        if sent < kept.len() {
-            return Flushed::Blocked;
         }
         self.record.clear_chunk(source);
         self.bench.seats.give_chunk(chunk);
@@ -254,7 +279,7 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     /// What the sink did not take is lost with it, but it may have sent something before it failed.
     fn sink_failed(&mut self, source: Side, fault: crate::relay::Fault) {
         self.change(|relay| relay.handle_sink_failed(source, fault));
-        self.urge(source.other(), Urge::ReadDry);
+        self.readable(source.other(), Urge::ReadDry);
     }
 
     /// Lets the relay move and notes where it is now.

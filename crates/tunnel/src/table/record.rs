@@ -221,7 +221,11 @@ impl Record {
         crash_point();
     }
 
-    /// Whether both legs are known to be registered with the thread's epoll instance.
+    /// Whether it waits for a turn without an event: it is in one of its engine's lists exactly then.
+    pub(crate) fn waits(&self) -> bool {
+        self.marks.load(Ordering::Relaxed) & !(Mark::Registered as u32) != 0
+    }
+
     pub(crate) fn marked(&self, mark: Mark) -> bool {
         self.marks.load(Ordering::Relaxed) & mark as u32 != 0
     }
@@ -343,8 +347,21 @@ impl Record {
 pub(crate) enum Mark {
     /// Both legs are registered with the epoll instance of its thread.
     Registered = 1,
-    /// There may be work for which no event will come.
-    More = 2,
+    /// Events may have been lost: both directions are to be tried, kept bytes too.
+    Kick = 2,
+    /// The client may have more to give, and no event will say so.
+    MoreClient = 4,
+    /// The upstream may have more to give, and no event will say so.
+    MoreUpstream = 8,
+}
+
+impl Mark {
+    pub(crate) const fn more(source: Side) -> Mark {
+        match source {
+            Side::Client => Mark::MoreClient,
+            Side::Upstream => Mark::MoreUpstream,
+        }
+    }
 }
 
 impl Constant {

@@ -1,4 +1,0 @@
-//! Placeholder.
-
-/// A place where the simulated process may vanish.
-pub(crate) fn crash_point() {}

@@ -1,0 +1,461 @@
+//! The seeded adversary: real table, real seats, real turns, real repair; a false kernel, and a process that may vanish
+//! at every store to shared memory and around every system call.
+//!
+//! `PERDURA_SIM_SEED=n` replays one seed, `PERDURA_SIM_SEEDS=n` tries that many.
+
+mod wire;
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use crate::engine::{Bench, Outcome, Turn, Turned, Urge, check, repair_owner};
+use crate::table::{CHUNK_BYTES, Constant, Mark, Record, State, TunnelId};
+use crate::{Limits, Seats, Side, Table, Terms};
+use wire::{Net, Plant, Socket, leg};
+
+thread_local! {
+    /// Crash points until the process vanishes; 0 is never.
+    static COUNTDOWN: Cell<u32> = const { Cell::new(0) };
+}
+
+/// What a vanished process leaves on the stack.
+struct Vanished;
+
+/// A place where the simulated process may vanish.
+pub(crate) fn crash_point() {
+    let left = COUNTDOWN.get();
+    COUNTDOWN.set(left.saturating_sub(1));
+    if left == 1 {
+        resume_unwind(Box::new(Vanished));
+    }
+}
+
+/// One simulated worker and its peers.
+struct Sim {
+    random: Random,
+    table: Arc<Table>,
+    seats: Arc<Seats>,
+    spare: Option<u32>,
+    net: Net,
+    /// The noted events: leg, in the order in which they were taken.
+    batch: Vec<usize>,
+    more: VecDeque<TunnelId>,
+}
+
+impl Sim {
+    fn new(seed: u64, tunnels: usize, plant: Plant) -> Sim {
+        let mut random = Random(seed);
+        let limits = Limits { records: 8, chunks: 8, note_bytes: 0, threads: 1 };
+        let table = Arc::new(Table::create(limits).unwrap());
+        let net = Net {
+            sockets: vec![Socket::default(); 2 * tunnels],
+            plant,
+            fuse: 1 + random.below(20) as u32,
+            crashes: 0,
+            excused: false,
+            broken_rule: None,
+        };
+        let seats = Seats::rebuild(Arc::clone(&table));
+        let (batch, more) = (Vec::new(), VecDeque::new());
+        let mut sim = Sim { random, table, seats, spare: None, net, batch, more };
+        for tunnel in 0..tunnels {
+            sim.adopt(tunnel);
+        }
+        sim
+    }
+
+    /// As the engine's adoption does it, but for the registration.
+    fn adopt(&mut self, tunnel: usize) {
+        for side in Side::BOTH {
+            let first = [0, 1, 700][self.random.below(3) as usize];
+            let room = [1, 300, 70_000, 400_000][self.random.below(4) as usize];
+            let socket = &mut self.net.sockets[leg(tunnel, side)];
+            (socket.first, socket.room) = (first, room);
+        }
+        let firsts = Side::BOTH.map(|side| self.net.sockets[leg(tunnel, side)].first);
+        let constant = Constant {
+            generation: 1,
+            legs: Side::BOTH.map(|side| leg(tunnel, side) as i32),
+            cookies: [0; 2],
+            base_read: [0; 2],
+            base_written: [0; 2],
+            first: firsts.map(|first| first as u32),
+            terms: Terms::default(),
+            keys: [0; 2],
+            note_granule: 0,
+            note_bytes: 0,
+            started_ms: 0,
+        };
+        let index = self.seats.reserve().unwrap().occupy();
+        let record = self.table.record(index).unwrap();
+        record.write(&constant, 0);
+        for sink in Side::BOTH {
+            if firsts[sink] > 0 {
+                let chunk = self.seats.take_reserved_chunk().unwrap();
+                let bytes: Vec<u8> = self.net.first_bytes(leg(tunnel, sink));
+                self.table.chunk(chunk).fill(&bytes);
+                record.set_chunk(sink.other(), chunk, 0);
+            }
+        }
+        record.set_state(State::Live);
+        let id = TunnelId { index, generation: 1 };
+        record.mark(Mark::Kick);
+        self.more.push_back(id);
+    }
+
+    /// What the peers do between two turns of the worker.
+    fn disturb(&mut self) {
+        for _ in 0..1 + self.random.below(4) {
+            let at = self.random.below(self.net.sockets.len() as u64) as usize;
+            let amount = [1, 64, 5_000, 150_000][self.random.below(4) as usize];
+            let amount = 1 + self.random.below(amount);
+            let socket = &mut self.net.sockets[at];
+            match self.random.below(200) {
+                0..4 => socket.arrive_fin(),
+                4 => socket.arrive_reset(),
+                5..100 => socket.arrive(amount),
+                _ => socket.drain(amount),
+            }
+        }
+    }
+
+    /// One turn of the worker, after which it may be another one.
+    fn work(&mut self) -> Result<(), String> {
+        let result = catch_unwind(AssertUnwindSafe(|| self.turn()));
+        if let Err(vanished) = result {
+            if !vanished.is::<Vanished>() {
+                resume_unwind(vanished);
+            }
+            self.net.crashes += 1;
+            self.succeed()?;
+        }
+        match self.net.broken_rule.take() {
+            Some(rule) => Err(rule),
+            None => self.check_bounds(),
+        }
+    }
+
+    fn turn(&mut self) {
+        // Noted before it is taken, as the event array is.
+        let ready = (0..self.net.sockets.len()).filter(|at| self.net.sockets[*at].edge);
+        self.batch = ready.collect();
+        for at in self.batch.clone() {
+            crash_point();
+            self.net.sockets[at].edge = false;
+            let socket = self.net.sockets[at].clone();
+            let (id, side) = (tunnel_id(at / 2), Side::BOTH[at % 2]);
+            self.run(id, |turn| {
+                if socket.fin_arrived && !socket.reset {
+                    turn.finned(side);
+                }
+                if socket.is_readable() {
+                    let ending = socket.is_ending();
+                    turn.readable(side, if ending { Urge::ReadDry } else { Urge::Read });
+                }
+                if socket.is_writable() {
+                    turn.writable(side);
+                }
+            });
+        }
+        for _ in 0..self.more.len() {
+            let Some(id) = self.more.pop_front() else { break };
+            self.net.excused = true;
+            let turned = self.run(id, |turn| turn.go_on());
+            self.net.excused = false;
+            let Some(turned) = turned else { continue };
+            let record = self.record(id);
+            record.unmark(Mark::Kick);
+            for source in Side::BOTH {
+                if turned.outcome[source] == Outcome::Rest {
+                    record.unmark(Mark::more(source));
+                }
+            }
+            if record.waits() {
+                self.more.push_back(id);
+            }
+        }
+        self.batch.clear();
+    }
+
+    fn run(&mut self, id: TunnelId, urge: impl FnOnce(&mut Turn<'_, '_, Net>)) -> Option<Turned> {
+        let table = Arc::clone(&self.table);
+        let record = table.named(id).filter(|record| record.state() == Some(State::Live))?;
+        let mut bench = Bench {
+            table: &table,
+            seats: &self.seats,
+            station: table.station(0)?,
+            scratch: table.scratch(0),
+            spare: &mut self.spare,
+            wire: &mut self.net,
+            now_ms: 1,
+        };
+        let mut turn = Turn::new(&mut bench, record, id).expect("a relay's own word");
+        urge(&mut turn);
+        let turned = turn.run();
+        if turned.over.is_some() {
+            record.set_state(State::Closing);
+            return None;
+        }
+        let waited = record.waits();
+        for source in Side::BOTH {
+            if turned.outcome[source] != Outcome::Rest {
+                record.mark(Mark::more(source));
+            }
+        }
+        if record.waits() && !waited {
+            self.more.push_back(id);
+        }
+        Some(turned)
+    }
+
+    /// The next worker: everything private is gone. It may vanish as well.
+    fn succeed(&mut self) -> Result<(), String> {
+        loop {
+            (self.spare, self.more) = (None, VecDeque::new());
+            self.seats = Seats::rebuild(Arc::clone(&self.table));
+            let again = self.random.below(4) == 0;
+            COUNTDOWN.set(if again { 1 + self.random.below(12) as u32 } else { 0 });
+            match catch_unwind(AssertUnwindSafe(|| self.recover())) {
+                Ok(result) => {
+                    COUNTDOWN.set(0);
+                    return result;
+                }
+                Err(vanished) if vanished.is::<Vanished>() => {}
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+    }
+
+    fn recover(&mut self) -> Result<(), String> {
+        let table = Arc::clone(&self.table);
+        let station = table.station(0).expect("the one thread");
+        if self.net.plant != Plant::NoRepair {
+            let mut bench = Bench {
+                table: &table,
+                seats: &self.seats,
+                station,
+                scratch: table.scratch(0),
+                spare: &mut self.spare,
+                wire: &mut self.net,
+                now_ms: 1,
+            };
+            repair_owner(&mut bench).map_err(|fault| format!("repair: {fault:?}"))?;
+        }
+        let tunnels = self.net.sockets.len() / 2;
+        for id in (0..tunnels).map(tunnel_id) {
+            let record = self.record(id);
+            if record.state() == Some(State::Live) {
+                check(record).map_err(|fault| format!("tunnel {}: {fault:?}", id.index))?;
+                if record.waits() {
+                    self.more.push_back(id);
+                }
+            }
+        }
+        if self.net.plant == Plant::NoRedo {
+            return Ok(());
+        }
+        let noted = self.batch.iter().map(|at| tunnel_id(at / 2)).collect::<Vec<_>>();
+        for id in noted.into_iter().chain(station.owner().map(|(owner, _)| owner.id)) {
+            let record = self.record(id);
+            if record.state() == Some(State::Live) {
+                let waited = record.waits();
+                record.mark(Mark::Kick);
+                if !waited {
+                    self.more.push_back(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, id: TunnelId) -> &Record {
+        self.table.record(id.index).expect("a record of the table")
+    }
+
+    fn check_bounds(&self) -> Result<(), String> {
+        for tunnel in self.table.snapshot() {
+            if tunnel.kept.iter().any(|kept| *kept > CHUNK_BYTES as u64) {
+                return Err(format!("more is kept than a chunk: {:?}", tunnel.kept));
+            }
+        }
+        let queued = self.more.len();
+        let tunnels = self.net.sockets.len() / 2;
+        if queued > tunnels { Err(format!("{queued} waiting of {tunnels}")) } else { Ok(()) }
+    }
+
+    /// The peers end in order and take everything; then all must be over and complete.
+    fn finish(&mut self) -> Result<(), String> {
+        for _ in 0..ROUNDS_MAX {
+            for socket in &mut self.net.sockets {
+                socket.arrive_fin();
+                socket.room = socket.room.max(10_000);
+                socket.drain(50_000);
+            }
+            self.work()?;
+            if self.table.snapshot().next().is_none() {
+                return (0..self.net.sockets.len() / 2).try_for_each(|t| self.check_complete(t));
+            }
+        }
+        let live: Vec<_> = self.table.snapshot().collect();
+        Err(format!("a direction is starved: {live:?}, {:?}", self.net.sockets))
+    }
+
+    fn check_complete(&self, tunnel: usize) -> Result<(), String> {
+        for source in Side::BOTH {
+            let from = &self.net.sockets[leg(tunnel, source)];
+            let to = &self.net.sockets[leg(tunnel, source.other())];
+            if to.reset {
+                continue;
+            }
+            if to.written != to.first + from.arrived {
+                let (written, wanted) = (to.written, to.first + from.arrived);
+                return Err(format!("{source:?} of {tunnel}: {written} bytes of {wanted}"));
+            }
+            if to.fins > 1 || (to.fins == 0 && !from.reset) {
+                return Err(format!("{source:?} of {tunnel}: {} FINs", to.fins));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A whole life: disturbances and crashes, then an orderly end. Returns how often it crashed.
+fn live(seed: u64, plant: Plant, crashing: bool) -> Result<u32, String> {
+    COUNTDOWN.set(0);
+    let tunnels = 1 + (seed % 3) as usize;
+    let mut sim = Sim::new(seed, tunnels, plant);
+    for _ in 0..STEPS {
+        sim.disturb();
+        if crashing && sim.random.below(3) == 0 {
+            COUNTDOWN.set(1 + sim.random.below(60) as u32);
+        }
+        sim.work()?;
+    }
+    COUNTDOWN.set(0);
+    sim.finish()?;
+    Ok(sim.net.crashes)
+}
+
+/// A tunnel's record is its place: they are adopted in order, once.
+fn tunnel_id(tunnel: usize) -> TunnelId {
+    TunnelId { index: tunnel as u32, generation: 1 }
+}
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ word >> 31) % limit
+    }
+}
+
+/// Lives that each test tries unless told otherwise.
+const SEEDS: u64 = 300;
+/// Turns of one life before its end.
+const STEPS: u32 = 60;
+/// Turns that an orderly end may take.
+const ROUNDS_MAX: u32 = 2_000;
+
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("PERDURA_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("PERDURA_SIM_SEEDS").unwrap_or(SEEDS),
+    }
+}
+
+#[test]
+fn every_life_without_a_crash_is_exact() {
+    for seed in seeds() {
+        if let Err(what) = live(seed, Plant::Nothing, false) {
+            panic!("PERDURA_SIM_SEED={seed}: {what}");
+        }
+    }
+}
+
+#[test]
+fn every_life_is_exactly_once_although_the_process_vanishes() {
+    let mut crashes = 0;
+    for seed in seeds() {
+        match live(seed, Plant::Nothing, true) {
+            Ok(count) => crashes += count,
+            Err(what) => panic!("PERDURA_SIM_SEED={seed}: {what}"),
+        }
+    }
+    assert!(crashes as u64 > seeds().count() as u64, "too few crashes to prove anything");
+}
+
+#[test]
+fn the_checkers_find_planted_faults() {
+    for plant in [Plant::FlippedBit, Plant::DroppedFin, Plant::DoubledWrite] {
+        let found = (0..50).filter(|seed| live(*seed, plant, false).is_err()).count();
+        assert!(found > 25, "{plant:?}: found in {found} of 50");
+    }
+}
+
+#[test]
+fn without_repair_or_redo_a_crash_does_harm() {
+    for plant in [Plant::NoRepair, Plant::NoRedo] {
+        let found = (0..50).filter(|seed| live(*seed, plant, true).is_err()).count();
+        assert!(found > 5, "{plant:?}: found in {found} of 50");
+    }
+}
+
+/// One thing that a peer does; T6: their order never matters.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Sends(Side),
+    Fins(Side),
+    Takes(Side),
+}
+
+#[test]
+fn in_every_order_of_events_with_a_crash_at_every_point_the_tunnel_is_exact() {
+    let deeds = [
+        Deed::Sends(Side::Client),
+        Deed::Sends(Side::Upstream),
+        Deed::Fins(Side::Client),
+        Deed::Fins(Side::Upstream),
+        Deed::Takes(Side::Client),
+    ];
+    let mut crashes = 0;
+    permute(&mut deeds.to_vec(), 0, &mut |order| {
+        for point in 0.. {
+            let mut sim = Sim::new(7, 1, Plant::Nothing);
+            sim.net.sockets[0].room = 100;
+            COUNTDOWN.set(point);
+            for deed in order {
+                match *deed {
+                    Deed::Sends(side) => sim.net.sockets[side.index()].arrive(500),
+                    Deed::Fins(side) => sim.net.sockets[side.index()].arrive_fin(),
+                    Deed::Takes(side) => sim.net.sockets[side.index()].drain(50),
+                }
+                assert_eq!(sim.work(), Ok(()), "{order:?}, crash at {point}");
+            }
+            assert_eq!(sim.finish(), Ok(()), "{order:?}, crash at {point}");
+            crashes += sim.net.crashes;
+            if point > 0 && sim.net.crashes == 0 {
+                break;
+            }
+        }
+    });
+    assert!(crashes > 1_000, "{crashes}");
+}
+
+fn permute(deeds: &mut Vec<Deed>, from: usize, visit: &mut impl FnMut(&[Deed])) {
+    if from == deeds.len() {
+        return visit(deeds);
+    }
+    for at in from..deeds.len() {
+        deeds.swap(from, at);
+        permute(deeds, from + 1, visit);
+        deeds.swap(from, at);
+    }
+}

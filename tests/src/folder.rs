@@ -11,11 +11,12 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes an empty folder whose name begins with `name`.
+    /// Makes an empty folder whose name begins with `name`. All names of one kind have the same
+    /// length: a path may stand in an answer whose length is compared.
     pub fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let leaf = format!("perdura-{name}-{}-{number}", std::process::id());
+        let leaf = format!("perdura-{name}-{:07}-{number:05}", std::process::id());
         let path = std::env::temp_dir().join(leaf);
         // A folder of an earlier process with the same number may have been kept.
         let _ = std::fs::remove_dir_all(&path);

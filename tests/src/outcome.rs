@@ -42,10 +42,17 @@ pub struct Names(Vec<(String, String)>);
 impl Names {
     pub fn new(names: &[(String, String)]) -> Self {
         let mut hidden = Vec::new();
-        for (name, value) in names.iter().filter(|(_, value)| value.parse::<u16>().is_err()) {
+        for (name, value) in names {
+            if value.parse::<u16>().is_ok() {
+                // `$server_port` in a log of fields between bars.
+                hidden.push((format!("|{value}"), format!("|@{name}@")));
+                continue;
+            }
             hidden.push((value.clone(), format!("@{name}@")));
             if let Some((_, port)) = value.rsplit_once(':') {
                 hidden.push((format!(":{port}"), format!(":@{name}@")));
+                // `$proxy_port`, likewise.
+                hidden.push((format!("|{port}"), format!("|@{name}@")));
             }
         }
         hidden.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));

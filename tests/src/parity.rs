@@ -38,7 +38,8 @@ pub fn play(program: Program, case: &Case, lines: &[usize]) -> Result<Vec<Outcom
 /// Compares perdura with nginx over all clients of a case.
 pub fn compare(case: &Case) -> Vec<Report> {
     let recorded = recorded(case);
-    let live = Program::Nginx.find().map(|_| play(Program::Nginx, case, &[]));
+    let counts: Vec<_> = recorded.iter().flatten().map(|text| log_lines(text)).collect();
+    let live = Program::Nginx.find().map(|_| play(Program::Nginx, case, &counts));
     let reference = match (&live, &recorded) {
         (Some(Ok(live)), _) => live.iter().map(Outcome::clone).map(Reference::Live).collect(),
         (Some(Err(fault)), _) => return all_fail(case, &format!("nginx: {fault}")),
@@ -115,12 +116,15 @@ impl Reference {
     fn log_lines(&self) -> usize {
         match self {
             Self::Live(outcome) => outcome.log.lines().count(),
-            Self::Recorded(text) => {
-                let log = text.split_once("log:\n").map_or("", |(_, log)| log);
-                log.lines().take_while(|line| line.starts_with("  ")).count()
-            }
+            Self::Recorded(text) => log_lines(text),
         }
     }
+}
+
+/// How many lines of the access log an outcome's text holds.
+fn log_lines(outcome: &str) -> usize {
+    let log = outcome.split_once("\nlog:\n").map_or("", |(_, log)| log);
+    log.lines().take_while(|line| line.starts_with("  ")).count()
 }
 
 fn judge(
@@ -242,6 +246,8 @@ impl Stage {
         let client_text = connections.iter().map(|one| one.text.as_str()).collect::<Vec<_>>();
         let client_text = self.names.hide(&client_text.join("\n"));
         drop(connections);
+        // The end of a tunnel and the first marker may come in one turn of the program's loop.
+        self.proxy.mark();
         self.proxy.mark();
         let log = self.log(lines);
         Outcome { client: client_text, upstream: self.upstream_text(), log, errors: self.errors() }

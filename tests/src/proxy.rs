@@ -138,7 +138,7 @@ impl Proxy {
 
     /// Starts the program and does not wait.
     pub fn launch(program: Program, setup: &Setup) -> Self {
-        let folder = Folder::new(program.name());
+        let folder = Folder::new("proxy");
         for leaf in ["html", "temp"] {
             std::fs::create_dir_all(folder.path().join(leaf)).expect("a folder of the proxy");
         }

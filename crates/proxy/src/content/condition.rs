@@ -135,3 +135,137 @@ fn skip<'t>(text: &'t [u8], skipped: &[u8]) -> &'t [u8] {
     let start = text.iter().position(|byte| !skipped.contains(byte)).unwrap_or(text.len());
     &text[start..]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &str = "Thu, 02 Jan 2020 03:04:05 GMT";
+    const EARLIER: &str = "Thu, 02 Jan 2020 03:04:04 GMT";
+    const LATER: &str = "Thu, 02 Jan 2020 03:04:06 GMT";
+    const TAG: &str = "\"5e0d5da5-a\"";
+
+    fn file() -> Validators {
+        Validators::of_file(1_577_934_245, 10)
+    }
+
+    /// Judges as nginx's status: 200, 304 or 412.
+    fn judged(fields: &[(&str, &str)], validators: &Validators) -> u16 {
+        let value = |name: &str| {
+            fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
+        };
+        let conditions = Conditions {
+            if_match: value("If-Match"),
+            if_none_match: value("If-None-Match"),
+            if_modified_since: value("If-Modified-Since"),
+            if_unmodified_since: value("If-Unmodified-Since"),
+        };
+        match judge(&conditions, validators) {
+            Outcome::Send => 200,
+            Outcome::NotModified => 304,
+            Outcome::Failed => 412,
+        }
+    }
+
+    #[test]
+    fn validators_of_a_file() {
+        assert_eq!(file().etag.as_deref(), Some(TAG));
+        assert_eq!(file().modified, Some(1_577_934_245));
+        let odd = Validators::of_file(-1, 0);
+        assert_eq!(odd.etag.as_deref(), Some("\"ffffffffffffffff-0\""));
+        assert_eq!(odd.modified, None);
+    }
+
+    /// All tables below are answers of nginx 1.22.1.
+    #[test]
+    fn dates() {
+        for (value, since, unmodified) in [
+            (DATE, 304, 200),
+            (EARLIER, 200, 412),
+            (LATER, 200, 200),
+            ("x", 200, 412),
+            ("", 200, 412),
+            (TAG, 200, 412),
+        ] {
+            assert_eq!(judged(&[("If-Modified-Since", value)], &file()), since, "{value}");
+            assert_eq!(judged(&[("If-Unmodified-Since", value)], &file()), unmodified, "{value}");
+        }
+    }
+
+    #[test]
+    fn tags() {
+        let rows = [
+            ("T", 200, 304),
+            ("W/T", 412, 304),
+            ("*", 200, 304),
+            ("\"x\"", 412, 200),
+            ("\"x\", T", 200, 304),
+            ("\"x\",T ,\"y\"", 200, 304),
+            ("\"x\", W/T", 412, 304),
+            ("Tz", 412, 200),
+            ("T z", 412, 200),
+            ("Tz, T", 200, 304),
+            ("\"x,T", 200, 304),
+            ("*, \"x\"", 412, 200),
+            ("\"x\", *", 412, 200),
+            (", T", 200, 304),
+            ("x T", 412, 200),
+            ("", 412, 200),
+            ("W/", 412, 200),
+            ("W/W/T", 412, 200),
+            ("\"5e0d5da5-a", 412, 200),
+            ("\"long long long long\", \"x\"", 412, 200),
+        ];
+        for (list, if_match, if_none_match) in rows {
+            let list = list.replace('T', TAG);
+            assert_eq!(judged(&[("If-Match", &list)], &file()), if_match, "If-Match: {list}");
+            let status = judged(&[("If-None-Match", &list)], &file());
+            assert_eq!(status, if_none_match, "If-None-Match: {list}");
+        }
+    }
+
+    #[test]
+    fn a_weak_tag_of_ones_own_is_compared_without_its_mark() {
+        let weak = Validators { etag: Some(format!("W/{TAG}")), modified: None };
+        assert_eq!(judged(&[("If-None-Match", TAG)], &weak), 304);
+        assert_eq!(judged(&[("If-Match", TAG)], &weak), 412);
+    }
+
+    #[test]
+    fn conditions_together() {
+        let both =
+            |tag, date| judged(&[("If-None-Match", tag), ("If-Modified-Since", date)], &file());
+        assert_eq!(both(TAG, DATE), 304);
+        assert_eq!(both(TAG, EARLIER), 200);
+        assert_eq!(both("\"x\"", DATE), 200);
+        assert_eq!(judged(&[("If-Match", "\"x\""), ("If-None-Match", TAG)], &file()), 412);
+        let unmodified = [("If-Unmodified-Since", EARLIER), ("If-None-Match", TAG)];
+        assert_eq!(judged(&unmodified, &file()), 412);
+        assert_eq!(judged(&[], &file()), 200);
+    }
+
+    #[test]
+    fn a_text_without_validators() {
+        let none = Validators::default();
+        assert_eq!(judged(&[("If-None-Match", "*")], &none), 304);
+        assert_eq!(judged(&[("If-None-Match", TAG)], &none), 200);
+        assert_eq!(judged(&[("If-Match", "*")], &none), 200);
+        assert_eq!(judged(&[("If-Match", TAG)], &none), 412);
+        assert_eq!(judged(&[("If-Modified-Since", DATE)], &none), 200);
+        assert_eq!(judged(&[("If-Unmodified-Since", LATER)], &none), 412);
+        assert_eq!(judged(&[("If-None-Match", "*"), ("If-Modified-Since", "x")], &none), 200);
+    }
+
+    #[test]
+    fn if_range_is_the_validator_itself() {
+        for value in [DATE, TAG] {
+            assert!(range_counts(value.as_bytes(), &file()), "{value}");
+            assert!(!range_counts(value.as_bytes(), &Validators::default()), "{value}");
+        }
+        let weak = format!("W/{TAG}");
+        let list = format!("\"x\", {TAG}");
+        for value in [EARLIER, LATER, "x", "", "*", "\"", "\"x\"", &weak, &list] {
+            assert!(!range_counts(value.as_bytes(), &file()), "{value}");
+        }
+    }
+}

@@ -118,7 +118,8 @@ mod tests {
         (fault.status(), fault.severity().word(), fault.message().unwrap_or_default())
     }
 
-    /// Each line was written by nginx 1.22.1 in the same situation.
+    /// nginx 1.22.1 wrote these lines in the same situations; the last, which takes a race, is from its
+    /// source.
     #[test]
     fn lines_are_those_of_nginx() {
         let path = || b"/w/x".to_vec();

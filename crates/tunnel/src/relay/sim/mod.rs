@@ -428,6 +428,7 @@ fn in_every_order_of_events_with_a_crash_at_every_point_the_tunnel_is_exact() {
     let mut crashes = 0;
     permute(&mut deeds.to_vec(), 0, &mut |order| {
         for point in 0.. {
+            COUNTDOWN.set(0);
             let mut sim = Sim::new(7, 1, Plant::Nothing);
             sim.net.sockets[0].room = 100;
             COUNTDOWN.set(point);

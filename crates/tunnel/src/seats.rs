@@ -44,7 +44,7 @@ impl Seats {
         let mut chunks = Chunks::new(limits.chunks);
         let mut notes = Notes::new(limits.note_bytes);
         let mut records = Records { free: Vec::new(), fresh: 0, in_use: 0, bound: limits.records };
-        for index in 0..limits.records {
+        for index in 0..table.high_water() {
             let Some(record) = table.record(index) else { break };
             if record.state() == Some(State::Free) {
                 continue;

@@ -53,6 +53,7 @@ impl Engine {
         record.write(&constant, self.thread);
         reserved.fill(self, record, handoff);
         record.set_active_ms(now_ms);
+        self.table.raise_high_water(index);
         record.set_state(State::Live);
         if let Err(error) = self.register(record, id) {
             record.set_state(State::Free);

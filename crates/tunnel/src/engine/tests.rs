@@ -109,6 +109,11 @@ impl Rig {
     }
 }
 
+/// Pages of the memfd that exist, in bytes.
+fn allocated(table: &Table) -> u64 {
+    rustix::fs::fstat(table.fd()).unwrap().st_blocks as u64 * 512
+}
+
 /// (outer end, our end)
 fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -578,4 +583,38 @@ fn legs_that_moved_are_found_under_their_new_numbers() {
     peers.client.write_all(b"moved").unwrap();
     rig.turn();
     assert_eq!(read_some(&mut peers.upstream, 10), b"hellomoved");
+}
+
+#[test]
+fn a_large_table_takes_memory_only_for_what_lives() {
+    let limits = Limits { records: 1 << 20, chunks: 1 << 18, note_bytes: 1 << 28, threads: 4 };
+    let mut rig = Rig::new(limits);
+    let mut peers = rig.tunnel();
+    rig.settle();
+    peers.client.write_all(b"x").unwrap();
+    rig.turn();
+    rig.crash_and_go_on();
+    assert_eq!(rig.table.snapshot().count(), 1);
+    assert_eq!(rig.table.keep_list().len(), 4);
+    assert!(allocated(&rig.table) < 512 * 1024, "{}", allocated(&rig.table));
+}
+
+#[test]
+fn a_million_bytes_through_every_chunk_leave_a_few_warm_ones() {
+    let mut rig = Rig::small();
+    let before = allocated(&rig.table);
+    let mut peers: Vec<Peers> = (0..40).map(|_| rig.tunnel_with([b"", b""])).collect();
+    for peer in &mut peers {
+        peer.upstream.set_nonblocking(true).unwrap();
+        while peer.upstream.write(&[1; CHUNK_BYTES]).is_ok() {
+            rig.settle();
+        }
+    }
+    assert!(allocated(&rig.table) > before + 30 * CHUNK_BYTES as u64);
+    for id in rig.engine().ids() {
+        rig.engine().close(id, Close::Shutdown, 0);
+    }
+    assert_eq!(rig.engine().reports().len(), 40);
+    assert!(allocated(&rig.table) < before + 20 * CHUNK_BYTES as u64);
+    assert_eq!((rig.seats.in_use(), rig.seats.free_granules()), (0, 1024));
 }

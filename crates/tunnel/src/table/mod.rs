@@ -55,7 +55,7 @@ pub enum TableFault {
     WrongSize,
 }
 
-/// The first page. Constant once written; the magic goes last.
+/// The first page. Constant once written, but for the high-water mark; the magic goes last.
 #[repr(C, align(64))]
 pub(crate) struct Head {
     magic: AtomicU64,
@@ -64,6 +64,8 @@ pub(crate) struct Head {
     chunks: AtomicU32,
     threads: AtomicU32,
     note_bytes: AtomicU64,
+    /// One above the highest record ever live. Not constant: it only grows.
+    high_water: AtomicU32,
 }
 
 impl Table {
@@ -114,6 +116,19 @@ impl Table {
     /// What the table was made for.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// One above the highest record ever live. To look at a record beyond it would give it memory: a page that is read
+    /// through a shared mapping is a page that exists.
+    pub(crate) fn high_water(&self) -> u32 {
+        let head: &Head = self.map.at(0);
+        head.high_water.load(Ordering::Acquire).min(self.limits.records)
+    }
+
+    /// To be called before a record goes live.
+    pub(crate) fn raise_high_water(&self, index: u32) {
+        let head: &Head = self.map.at(0);
+        head.high_water.fetch_max(index + 1, Ordering::AcqRel);
     }
 
     pub(crate) fn record(&self, index: u32) -> Option<&Record> {
@@ -177,7 +192,7 @@ impl Table {
     pub fn keep_list(&self) -> Vec<i32> {
         let mut keep = vec![self.fd().as_raw_fd()];
         keep.extend((0..self.limits.threads).filter_map(|thread| self.station(thread)?.epoll()));
-        for index in 0..self.limits.records {
+        for index in 0..self.high_water() {
             if let Some(record) = self.record(index).filter(|r| r.state() == Some(State::Live)) {
                 keep.extend(Side::BOTH.map(|side| record.leg(side)));
             }

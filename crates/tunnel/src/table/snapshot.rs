@@ -70,6 +70,9 @@ impl Iterator for Snapshot<'_> {
     fn next(&mut self) -> Option<LiveTunnel> {
         loop {
             let index = self.next;
+            if index >= self.table.high_water() {
+                return None;
+            }
             let record = self.table.record(index)?;
             self.next += 1;
             if let Some(tunnel) = self.copy(index, record) {

@@ -22,8 +22,10 @@ enum Forgets {
     TheEvents,
 }
 
+type Test = fn() -> Result<(), String>;
+
 fn main() {
-    let tests: [(&str, fn() -> Result<(), String>); 3] = [
+    let tests: [(&str, Test); 3] = [
         ("every_byte_survives_killed_workers_exactly_once", every_byte_survives),
         ("without_the_repair_bytes_are_lost", || control(Forgets::TheOwner)),
         ("without_redoing_events_a_message_stalls", || control(Forgets::TheEvents)),

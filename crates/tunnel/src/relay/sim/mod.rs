@@ -99,6 +99,7 @@ impl Sim {
                 record.set_chunk(sink.other(), chunk, 0);
             }
         }
+        self.table.raise_high_water(index);
         record.set_state(State::Live);
         let id = TunnelId { index, generation: 1 };
         record.mark(Mark::Kick);

@@ -8,16 +8,14 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::master::{Forked, exit, fork};
+
 /// Goes on in a child, in a session of its own; the parent exits with 0 at once.
 ///
 /// stdin and stdout become `/dev/null`; stderr stays, because the error log takes it over.
 pub fn detach() -> io::Result<()> {
-    // SAFETY: the process has one thread, so the child has everything that it needs.
-    match unsafe { libc::fork() } {
-        0 => {}
-        -1 => return Err(io::Error::last_os_error()),
-        // SAFETY: ends the process without running what belongs to the child now.
-        _ => unsafe { libc::_exit(0) },
+    if let Forked::Parent(_) = fork()? {
+        exit(0);
     }
     rustix::process::setsid()?;
     rustix::process::umask(Mode::empty());

@@ -1,4 +1,199 @@
-//! stub
+//! `perdura demo`: a WebSocket tunnel to look at, without any configuration of one's own.
+//!
+//! Three processes: the master and its worker as always, and a small echo server as the upstream. The
+//! configuration is written to a folder of its own, which goes with the demo.
+
+mod echo;
+mod frame;
+mod handshake;
+mod sha1;
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use perdura_conf::errno_text;
+use perdura_proxy::Options;
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid,
+};
+
+use crate::cli::Command;
+use crate::master::{self, Forked};
+use crate::report::{self, Report};
+use crate::signal;
+
+/// The port that is tried first, and how many behind it.
+const PORT: u16 = 8080;
+const PORTS_TRIED: u16 = 100;
+
+/// Runs until Ctrl-C; gives the exit code.
 pub fn run() -> u8 {
-    0
+    let demo = match Demo::prepare() {
+        Ok(demo) => demo,
+        Err(error) => {
+            report::line(&format!("[emerg] demo: {}", errno_text(&error)));
+            return 1;
+        }
+    };
+    demo.explain();
+    let code = master::serve(demo.options(), &mut Report::new(&Command::default()));
+    demo.end();
+    code
+}
+
+struct Demo {
+    folder: PathBuf,
+    port: u16,
+    echo: Pid,
+}
+
+impl Demo {
+    fn prepare() -> io::Result<Demo> {
+        let port = free_port()?;
+        let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let folder = own_folder()?;
+        let conf = conf(&folder, port, upstream.local_addr()?.port());
+        let started = fs::write(conf_in(&folder), &conf).and_then(|()| start(upstream, &conf));
+        match started {
+            Ok(echo) => Ok(Demo { folder, port, echo }),
+            Err(error) => {
+                // The first error is the one to report.
+                let _ = fs::remove_dir_all(&folder);
+                Err(error)
+            }
+        }
+    }
+
+    fn options(&self) -> Options {
+        let mut prefix = self.folder.clone().into_os_string();
+        prefix.push("/");
+        Options {
+            conf: conf_in(&self.folder),
+            prefix: prefix.into(),
+            globals: String::new(),
+            error_log: None,
+        }
+    }
+
+    fn explain(&self) {
+        let Demo { port, .. } = self;
+        let master = std::process::id();
+        if *port != PORT {
+            println!("Port {PORT} is taken; using {port}.");
+        }
+        println!(
+            "\
+Perdura is listening. Open this page:
+
+    http://127.0.0.1:{port}/
+
+It holds a WebSocket through the proxy. See what the tunnel does when you
+
+    kill the worker:    pkill -KILL -P {master} -x 'perdura: worker'
+    reload:             kill -HUP {master}
+
+It runs on {}. Press Ctrl-C to end.
+",
+            conf_in(&self.folder).display()
+        );
+    }
+
+    fn end(self) {
+        // Both may be gone already, which is as good.
+        let _ = kill_process(self.echo, Signal::KILL);
+        let _ = waitpid(Some(self.echo), WaitOptions::empty());
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn conf_in(folder: &Path) -> PathBuf {
+    folder.join("nginx.conf")
+}
+
+/// The configuration: nginx's WebSocket page, with what it needs around to be whole.
+fn conf(folder: &Path, port: u16, upstream: u16) -> String {
+    include_str!("nginx.conf")
+        .replace("@pid@", &folder.join("perdura.pid").display().to_string())
+        .replace("@port@", &port.to_string())
+        .replace("@upstream@", &upstream.to_string())
+}
+
+fn free_port() -> io::Result<u16> {
+    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in PORT..PORT + PORTS_TRIED {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal)
+}
+
+/// A folder that nobody else has made or can look into.
+fn own_folder() -> io::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("perdura-demo-{}", std::process::id()));
+    fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    Ok(folder)
+}
+
+/// Starts the upstream: a process of its own, because the master must have one thread only.
+fn start(upstream: TcpListener, conf: &str) -> io::Result<Pid> {
+    let master = rustix::process::getpid();
+    match master::fork()? {
+        Forked::Parent(child) => Ok(child),
+        Forked::Child => {
+            // Ctrl-C reaches every process of the terminal; the master ends this one.
+            let settled = signal::ignore(libc::SIGINT).is_ok()
+                && set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+            // The name is for people; without it the echo works.
+            let _ = rustix::thread::set_name(c"perdura: echo");
+            if settled && rustix::process::getppid() == Some(master) {
+                echo::serve(&upstream, &page(conf, master));
+            }
+            master::exit(1)
+        }
+    }
+}
+
+fn page(conf: &str, master: Pid) -> String {
+    let conf = conf.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    include_str!("page.html")
+        .replace("@version@", env!("CARGO_PKG_VERSION"))
+        .replace("@master@", &master.as_raw_nonzero().to_string())
+        .replace("@conf@", conf.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_whole() {
+        let conf = conf(Path::new("/tmp/demo"), 8081, 40_000);
+        assert!(!conf.contains('@'), "{conf}");
+        for line in [
+            "pid /tmp/demo/perdura.pid;",
+            "listen 127.0.0.1:8081;",
+            "server 127.0.0.1:40000;",
+            "map $http_upgrade $connection_upgrade {",
+            "proxy_set_header Connection $connection_upgrade;",
+        ] {
+            assert!(conf.contains(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere() {
+        let page = page("a < b && c;\n", Pid::INIT);
+        assert!(page.contains("a &lt; b &amp;&amp; c;</code>"), "the configuration is text");
+        for placeholder in ["@conf@", "@master@", "@version@"] {
+            assert!(!page.contains(placeholder), "{placeholder}");
+        }
+        for reference in ["src=", "href=\"http", "url(", "@import"] {
+            assert!(!page.contains(reference), "{reference}");
+        }
+    }
 }

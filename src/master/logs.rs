@@ -276,7 +276,7 @@ mod tests {
         assert!(logs.repair().is_empty());
         let mut other = OwnedFd::from(fs::File::open("/dev/null").unwrap());
         std::mem::swap(&mut other, logs.list[1].1.fd_for_test());
-        assert_eq!(logs.repair(), [lost.clone()]);
+        assert_eq!(logs.repair(), [lost]);
         assert_eq!(logs.numbers().len(), 2);
         assert!(logs.list.iter().all(|(_, file)| file.is_intact()));
         fs::remove_dir_all(folder).unwrap();

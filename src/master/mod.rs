@@ -35,7 +35,7 @@ pub use limits::warning as limit_warning;
 pub use listeners::Listeners;
 pub use logs::Logs;
 pub use process::{Forked, exit, fork};
-pub use start::run;
+pub use start::{run, serve};
 
 use pid_file::PidFile;
 use reload::Reload;

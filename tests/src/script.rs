@@ -17,7 +17,7 @@ pub enum Step {
     /// Client: read a head only, such as a 1xx or a 101.
     Head,
     Read(usize),
-    /// Client: read everything until the other side ends.
+    /// Read everything until the other side ends; an upstream goes on with its next step.
     Rest,
     Fin,
     Reset,

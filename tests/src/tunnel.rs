@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use crate::client::Client;
 use crate::message::{Message, ReadAs};
+use crate::proxy::Setup;
+use crate::upstream::Upstream;
 
 /// The key of RFC 6455, 1.3, and the answer to it.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -33,6 +35,13 @@ pub fn page_conf() -> (&'static str, &'static str) {
         }
 ",
     )
+}
+
+/// The page's second configuration before this upstream, with `extra` in the location's server.
+pub fn chat(upstream: &Upstream, extra: &str) -> Setup {
+    let (http, server) = page_conf();
+    let server = format!("{extra}\n{server}");
+    Setup::server(&server).http(http).name("upstream", upstream.address())
 }
 
 /// An open tunnel, seen from the client.

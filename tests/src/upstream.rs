@@ -219,7 +219,8 @@ impl Served {
                     let bytes = self.wire.exactly(*count)?;
                     self.record(&bytes);
                 }
-                Step::Rest | Step::Hold => return Err(self.drain()),
+                Step::Rest => drop(self.drain()),
+                Step::Hold => return Err(self.drain()),
                 Step::Echo => return Err(self.echo()),
                 Step::Fin => self.wire.fin(),
                 Step::Close => return Err(End::Closed),

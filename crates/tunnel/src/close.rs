@@ -1,6 +1,7 @@
 //! Why a tunnel ended: one table from reason to the word in the log and the number in the record.
 //!
-//! A reason is not an error. The relay, the timers and the proxy choose one; the proxy writes its word.
+//! A reason is not an error. The relay, the timers and the proxy choose one; the proxy writes its
+//! word.
 
 use crate::Side;
 
@@ -42,7 +43,8 @@ closes! {
     ClientReset = 3, "client-reset";
     /// The upstream's connection was reset.
     UpstreamReset = 4, "upstream-reset";
-    /// The client's connection failed otherwise: unreachable, or silent for too long for the kernel.
+    /// The client's connection failed otherwise: unreachable, or silent for too long for the
+    /// kernel.
     ClientLost = 5, "client-lost";
     /// The upstream's connection failed otherwise.
     UpstreamLost = 6, "upstream-lost";

@@ -1,4 +1,5 @@
-//! What the kernel knows about a leg: how far it was read and written, and whether something is unsent.
+//! What the kernel knows about a leg: how far it was read and written, and whether something is
+//! unsent.
 //!
 //! Asked at the switch, at adoption and at the end, never per message. The engine calls it.
 
@@ -6,7 +7,8 @@ use std::io;
 
 use crate::poll::Leg;
 
-/// Both counters of a socket, without FINs and without the SYN rule: bases are to be subtracted by the caller.
+/// Both counters of a socket, without FINs and without the SYN rule: bases are to be subtracted by
+/// the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Bytes taken out of the socket.
@@ -38,7 +40,8 @@ pub(crate) fn counts(leg: Leg, hint: Hint) -> io::Result<Option<Counts>> {
         };
         let unread = ask(leg, libc::FIONREAD)?;
         let unacked = ask(leg, libc::TIOCOUTQ)?;
-        // The peer goes on sending and acknowledging: both looks must agree around the two questions.
+        // The peer goes on sending and acknowledging: both looks must agree around the two
+        // questions.
         if info(leg)? == before {
             return Ok(Some(before.counts(unread, unacked, || has_error(leg), hint)));
         }
@@ -60,7 +63,8 @@ struct Info {
 }
 
 impl Info {
-    /// The peer's FIN adds 1 to what was received and is not counted as unread; ours adds 1 to what was written.
+    /// The peer's FIN adds 1 to what was received and is not counted as unread; ours adds 1 to what
+    /// was written.
     fn counts(self, unread: u64, unacked: u64, has_error: impl Fn() -> bool, hint: Hint) -> Counts {
         let fin_received = match self.state {
             TIME_WAIT | CLOSE_WAIT | LAST_ACK | CLOSING => true,
@@ -78,8 +82,8 @@ impl Info {
 }
 
 fn info(leg: Leg) -> io::Result<Info> {
-    // struct tcp_info of linux/tcp.h: tcpi_state is its first byte, tcpi_bytes_acked and tcpi_bytes_received are the
-    // 16th and 17th of its 64-bit words (Linux 4.1).
+    // struct tcp_info of linux/tcp.h: tcpi_state is its first byte, tcpi_bytes_acked and
+    // tcpi_bytes_received are the 16th and 17th of its 64-bit words (Linux 4.1).
     let mut words = [0_u64; INFO_WORDS];
     let mut len = size_of_val(&words) as libc::socklen_t;
     // SAFETY: `words` is writable for `len` bytes, and any bytes are valid in it.
@@ -119,7 +123,8 @@ fn is_not_tcp(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOPROTOOPT))
 }
 
-/// Nobody reads or writes here meanwhile, so that windows and buffers bring the peer to rest long before.
+/// Nobody reads or writes here meanwhile, so that windows and buffers bring the peer to rest long
+/// before.
 const SETTLE_MAX: u32 = 4096;
 const INFO_WORDS: usize = 17;
 

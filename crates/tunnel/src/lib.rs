@@ -1,13 +1,17 @@
-//! Bytes after the switch: the tunnel table in shared memory, the relay and the engine that drives it.
+//! Bytes after the switch: the tunnel table in shared memory, the relay and the engine that drives
+//! it.
 //!
-//! This crate knows two sockets and what flows between them. It knows no HTTP, no configuration and no async runtime:
-//! the proxy makes a [`Handoff`] and nests [`Engine::fd`] in whatever it waits on; the master makes the [`Table`],
-//! and after a worker's death the next worker calls [`Engine::recover`].
+//! This crate knows two sockets and what flows between them. It knows no HTTP, no configuration and
+//! no async runtime: the proxy makes a [`Handoff`] and nests [`Engine::fd`] in whatever it waits
+//! on; the master makes the [`Table`], and after a worker's death the next worker calls
+//! [`Engine::recover`].
 //!
 //! In reading order:
 //! * `side`, `close`, `terms`: the words.
-//! * `table`: the memory that survives. `seats`: who uses what of it, in private memory, rebuilt from the records.
-//! * `relay`: the pure state machine of one tunnel. `poll`, `kernel`: the system calls. `wheel`: the timers.
+//! * `table`: the memory that survives. `seats`: who uses what of it, in private memory, rebuilt
+//!   from the records.
+//! * `relay`: the pure state machine of one tunnel. `poll`, `kernel`: the system calls. `wheel`:
+//!   the timers.
 //! * `engine`: five verbs (adopt, ready, expire, close, recover) over all of that.
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 

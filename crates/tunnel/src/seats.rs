@@ -1,7 +1,8 @@
-//! Who uses which record, chunk and part of the note slab: free lists in private memory, shared by a worker's threads.
+//! Who uses which record, chunk and part of the note slab: free lists in private memory, shared by
+//! a worker's threads.
 //!
-//! None of this survives a worker; all of it is rebuilt from the records. The proxy reserves seats, engines take
-//! chunks and notes.
+//! None of this survives a worker; all of it is rebuilt from the records. The proxy reserves seats,
+//! engines take chunks and notes.
 
 mod chunks;
 mod notes;
@@ -37,8 +38,9 @@ struct Records {
 }
 
 impl Seats {
-    /// The free lists as the records of `table` say, with the whole table as the bound. A record that cannot be
-    /// believed is marked as damaged: it stays in use until an engine has reported it.
+    /// The free lists as the records of `table` say, with the whole table as the bound. A record
+    /// that cannot be believed is marked as damaged: it stays in use until an engine has reported
+    /// it.
     pub fn rebuild(table: Arc<Table>) -> Arc<Seats> {
         let limits = table.limits();
         let mut chunks = Chunks::new(limits.chunks);
@@ -86,7 +88,8 @@ impl Seats {
         lock(&self.records).in_use
     }
 
-    /// The most records in use at a time, as `worker_connections` says; capped by the table. What is open stays open.
+    /// The most records in use at a time, as `worker_connections` says; capped by the table. What
+    /// is open stays open.
     pub fn set_bound(&self, bound: u32) {
         lock(&self.records).bound = bound.min(self.table.limits().records);
     }
@@ -207,7 +210,8 @@ fn claim(
     Ok(())
 }
 
-/// The lists are consistent between any two statements, so that a panic of another thread spoils nothing.
+/// The lists are consistent between any two statements, so that a panic of another thread spoils
+/// nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

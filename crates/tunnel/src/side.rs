@@ -1,6 +1,7 @@
 //! The two sides of a tunnel, as a type that indexes arrays of two.
 //!
-//! It is not a direction: a direction is named after the side that it reads from. Used by everything here.
+//! It is not a direction: a direction is named after the side that it reads from. Used by
+//! everything here.
 
 use std::ops::{Index, IndexMut};
 

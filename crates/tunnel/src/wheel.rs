@@ -1,7 +1,9 @@
-//! One coarse timer wheel: for each record at most one entry, moved only when a deadline comes nearer.
+//! One coarse timer wheel: for each record at most one entry, moved only when a deadline comes
+//! nearer.
 //!
-//! It knows numbers of records and milliseconds. A deadline that moves away is not told to it: the engine looks at
-//! the record when the entry falls due and puts it in again. Never early, late by at most one tick.
+//! It knows numbers of records and milliseconds. A deadline that moves away is not told to it: the
+//! engine looks at the record when the entry falls due and puts it in again. Never early, late by
+//! at most one tick.
 
 /// The timers of one thread.
 pub(crate) struct Wheel {

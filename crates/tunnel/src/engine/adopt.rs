@@ -1,7 +1,7 @@
 //! The beginning of a tunnel: a hand-over becomes a live record.
 //!
-//! Everything that can fail comes before the record goes live, or is undone. The first bytes lie in a chunk when it
-//! does, so that a kill at the switch loses nothing.
+//! Everything that can fail comes before the record goes live, or is undone. The first bytes lie in
+//! a chunk when it does, so that a kill at the switch loses nothing.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 

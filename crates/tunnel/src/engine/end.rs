@@ -1,7 +1,7 @@
 //! The end of a tunnel: timers that are due, closes from outside, and the report.
 //!
-//! The reason is noted before the record stops being live, and the record is given back with its report: a worker that
-//! dies between the two leaves the report to its successor.
+//! The reason is noted before the record stops being live, and the record is given back with its
+//! report: a worker that dies between the two leaves the report to its successor.
 
 use std::sync::Arc;
 
@@ -43,8 +43,8 @@ impl Engine {
         live
     }
 
-    /// The tunnels that ended since the last call. Their records are free afterwards, so it must be called after
-    /// every `ready`, `expire`, `adopt` and `close`; at most one per record.
+    /// The tunnels that ended since the last call. Their records are free afterwards, so it must be
+    /// called after every `ready`, `expire`, `adopt` and `close`; at most one per record.
     pub fn reports(&mut self) -> Vec<Report> {
         let ended = std::mem::take(&mut self.ended);
         ended.into_iter().filter_map(|(id, ended_ms)| self.report(id, ended_ms)).collect()
@@ -66,7 +66,8 @@ impl Engine {
         }
     }
 
-    /// The one way out: notes the reason, stops being live, closes both legs, and leaves the report.
+    /// The one way out: notes the reason, stops being live, closes both legs, and leaves the
+    /// report.
     pub(super) fn end(&mut self, id: TunnelId, close: Close, now_ms: u64) {
         let table = Arc::clone(&self.table);
         let Some(record) = table.named(id).filter(|record| record.state() == Some(State::Live))

@@ -1,4 +1,5 @@
-//! What goes into an engine and what comes out: the hand-over, its refusal, and the report at the end.
+//! What goes into an engine and what comes out: the hand-over, its refusal, and the report at the
+//! end.
 //!
 //! Values only. The proxy fills a `Handoff` at the switch and reads a `Report` at the end.
 
@@ -13,12 +14,14 @@ pub struct Handoff {
     pub seat: Seat,
     /// The two connected stream sockets: client, upstream.
     pub legs: [OwnedFd; 2],
-    /// Bytes that go first *to* each side, each at most `CHUNK_BYTES`: to the client the head of the 101 and what the
-    /// upstream sent behind its own; to the upstream what the client sent behind its request.
+    /// Bytes that go first *to* each side, each at most `CHUNK_BYTES`: to the client the head of
+    /// the 101 and what the upstream sent behind its own; to the upstream what the client sent
+    /// behind its request.
     pub first: [Vec<u8>; 2],
     /// The timeouts.
     pub terms: Terms,
-    /// The proxy's keys (peer, limit), opaque here, from which it rebuilds its counters after an adoption.
+    /// The proxy's keys (peer, limit), opaque here, from which it rebuilds its counters after an
+    /// adoption.
     pub keys: [u64; 2],
     /// The proxy's note, opaque here, at most `NOTE_MAX`; it comes back in the report.
     pub note: Vec<u8>,

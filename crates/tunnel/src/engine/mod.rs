@@ -1,7 +1,9 @@
-//! The engine of one worker thread: every tunnel of that thread, one epoll instance, one wheel of timers.
+//! The engine of one worker thread: every tunnel of that thread, one epoll instance, one wheel of
+//! timers.
 //!
-//! Five verbs: `adopt`, `ready`, `expire`, `close`, `recover`. It keeps no state per tunnel but a place in the wheel:
-//! the record is the tunnel. It waits for nothing itself; the proxy nests `fd` in what it waits on.
+//! Five verbs: `adopt`, `ready`, `expire`, `close`, `recover`. It keeps no state per tunnel but a
+//! place in the wheel: the record is the tunnel. It waits for nothing itself; the proxy nests `fd`
+//! in what it waits on.
 
 mod adopt;
 mod end;
@@ -69,12 +71,14 @@ pub struct Recovered {
     pub engine: Engine,
     /// The tunnels that go on.
     pub adopted: Vec<Adopted>,
-    /// The records that could not be believed. Where the constant half could, there is a report as well.
+    /// The records that could not be believed. Where the constant half could, there is a report as
+    /// well.
     pub dropped: Vec<Dropped>,
 }
 
 impl Engine {
-    /// An engine for `thread`, whose part of the table is unused. One engine per thread of the table.
+    /// An engine for `thread`, whose part of the table is unused. One engine per thread of the
+    /// table.
     ///
     /// # Errors
     /// If the table has no such thread, or no epoll instance can be made.
@@ -137,7 +141,8 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Gives back the one thing that other threads could use, and leaves no number in the table that names nothing.
+    /// Gives back the one thing that other threads could use, and leaves no number in the table
+    /// that names nothing.
     fn drop(&mut self) {
         if let Some(station) = self.table.station(self.thread) {
             station.set_epoll(-1);

@@ -24,8 +24,8 @@ impl Engine {
         Ok(if drained { Batch::Short } else { Batch::Full })
     }
 
-    /// The array counts as full while the kernel writes to it: after a crash, a stale entry costs one vain try, a lost
-    /// one would stall its tunnel for good.
+    /// The array counts as full while the kernel writes to it: after a crash, a stale entry costs
+    /// one vain try, a lost one would stall its tunnel for good.
     fn take_events(&mut self, now_ms: u64) -> io::Result<usize> {
         let table = std::sync::Arc::clone(&self.table);
         let (Some(station), array) = (table.station(self.thread), table.events(self.thread)) else {
@@ -57,8 +57,8 @@ impl Engine {
         });
     }
 
-    /// Gives each of the first `count` waiting tunnels one more turn. The marks go after the turn: a crash during it
-    /// leaves a vain try, not a stall.
+    /// Gives each of the first `count` waiting tunnels one more turn. The marks go after the turn:
+    /// a crash during it leaves a vain try, not a stall.
     pub(super) fn go_on(&mut self, count: usize, now_ms: u64) {
         let table = std::sync::Arc::clone(&self.table);
         for _ in 0..count {
@@ -120,7 +120,8 @@ impl Engine {
         self.starved_ms = now_ms;
     }
 
-    /// One turn of a tunnel; ends it if nothing can move any more. `None` if it is not, or no longer, live here.
+    /// One turn of a tunnel; ends it if nothing can move any more. `None` if it is not, or no
+    /// longer, live here.
     #[inline]
     fn run(
         &mut self,

@@ -1,8 +1,9 @@
 //! After the death of a worker: the next engine goes on from the table alone.
 //!
-//! In this order: repair the one noted owner, look at every record, redo the noted events. The epoll instance survives
-//! in the shared descriptor table if it can; otherwise, or if descriptors moved, everything is registered anew and
-//! checked. A second death anywhere in here is as good as the first: marks go before notes are taken away.
+//! In this order: repair the one noted owner, look at every record, redo the noted events. The
+//! epoll instance survives in the shared descriptor table if it can; otherwise, or if descriptors
+//! moved, everything is registered anew and checked. A second death anywhere in here is as good as
+//! the first: marks go before notes are taken away.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::{Close, Seats, Side, Table};
 pub struct TakenOver {
     /// The tunnels that go on.
     pub adopted: Vec<Adopted>,
-    /// The records that could not be believed. Where the constant half could, there is a report as well.
+    /// The records that could not be believed. Where the constant half could, there is a report as
+    /// well.
     pub dropped: Vec<Dropped>,
 }
 
@@ -35,8 +37,8 @@ enum Registration {
 }
 
 impl Engine {
-    /// Goes on where a dead worker's engine of the same thread stopped, with its epoll instance if that is still open.
-    /// All threads of the dead worker must be dead, and `seats` rebuilt since.
+    /// Goes on where a dead worker's engine of the same thread stopped, with its epoll instance if
+    /// that is still open. All threads of the dead worker must be dead, and `seats` rebuilt since.
     ///
     /// # Errors
     /// If no epoll instance can be made.
@@ -55,7 +57,8 @@ impl Engine {
         Ok(Recovered { engine, adopted: taken.adopted, dropped: taken.dropped })
     }
 
-    /// The same with a new epoll instance, every descriptor and position checked: for when descriptors moved.
+    /// The same with a new epoll instance, every descriptor and position checked: for when
+    /// descriptors moved.
     ///
     /// # Errors
     /// If no epoll instance can be made.
@@ -66,7 +69,8 @@ impl Engine {
         now_ms: u64,
     ) -> io::Result<Recovered> {
         let epoll = Epoll::create()?;
-        // A mark means the epoll instance that the station names: first the marks go, then the name changes.
+        // A mark means the epoll instance that the station names: first the marks go, then the name
+        // changes.
         for record in (0..seats.high_water()).filter_map(|index| table.record(index)) {
             if record.thread() == u32::from(thread) && record.state() == Some(State::Live) {
                 record.unmark(Mark::Registered);
@@ -79,7 +83,8 @@ impl Engine {
         Ok(Recovered { engine, adopted: taken.adopted, dropped: taken.dropped })
     }
 
-    /// Takes over what a dead worker's engine of *another* thread carried, for when there are fewer threads now.
+    /// Takes over what a dead worker's engine of *another* thread carried, for when there are fewer
+    /// threads now.
     pub fn absorb(&mut self, thread: u16, now_ms: u64) -> TakenOver {
         let table = Arc::clone(&self.table);
         let Some(station) = table.station(thread).filter(|_| thread != self.thread) else {
@@ -230,7 +235,8 @@ fn check_legs(record: &Record, constant: &Constant) -> Result<(), RecordFault> {
         }
         let hint = Hint { finned: relay.has_finned(side), failed: relay.has_failed(side) };
         let counts = Sockets.counts(leg, hint).map_err(|_| RecordFault::Counters)?;
-        // Over a closed connection the kernel's count may be off by a FIN, and there is nothing more to lose.
+        // Over a closed connection the kernel's count may be off by a FIN, and there is nothing
+        // more to lose.
         let Some(counts) = counts.filter(|counts| counts.certain) else { continue };
         let read = counts.read.wrapping_sub(constant.base_read[side]);
         let written = counts.written.wrapping_sub(constant.base_written[side]);

@@ -1,7 +1,9 @@
-//! After a crash: makes the one direction whose bytes were in motion agree with what the kernel did.
+//! After a crash: makes the one direction whose bytes were in motion agree with what the kernel
+//! did.
 //!
-//! Only the noted owner can be wrong (every other note was finished before the next owner was noted), so this looks at
-//! one tunnel, not at all. Called by recovery, and by the simulation at every step.
+//! Only the noted owner can be wrong (every other note was finished before the next owner was
+//! noted), so this looks at one tunnel, not at all. Called by recovery, and by the simulation at
+//! every step.
 
 use super::turn::{Bench, Wire};
 use crate::Side;
@@ -82,7 +84,8 @@ fn save_scratch<W: Wire>(
     Ok(())
 }
 
-/// How far `side` was read and written since the switch, as the kernel has it; as noted if it does not count.
+/// How far `side` was read and written since the switch, as the kernel has it; as noted if it does
+/// not count.
 fn ask<W: Wire>(
     bench: &mut Bench<'_, W>,
     record: &Record,

@@ -40,7 +40,8 @@ pub(super) enum Farewell {
     Reset,
 }
 
-/// Closes a leg if it still is the socket with this cookie: numbers are used again, cookies are not.
+/// Closes a leg if it still is the socket with this cookie: numbers are used again, cookies are
+/// not.
 pub(super) fn close(leg: Leg, cookie: u64, farewell: Farewell, scratch: Span<'_>) -> bool {
     if leg.cookie().ok() != Some(cookie) {
         return false;
@@ -56,8 +57,8 @@ pub(super) fn close(leg: Leg, cookie: u64, farewell: Farewell, scratch: Span<'_>
     leg.into_owned().is_some()
 }
 
-/// Sends the FIN and throws away what has come: unread bytes would turn the close into a reset that destroys what is
-/// unsent.
+/// Sends the FIN and throws away what has come: unread bytes would turn the close into a reset that
+/// destroys what is unsent.
 fn part(leg: Leg, scratch: Span<'_>) {
     let _ = leg.shut();
     for _ in 0..DISCARDS_MAX {

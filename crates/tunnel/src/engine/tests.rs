@@ -1,4 +1,5 @@
-//! The engine on real sockets: relaying, half-close, ends, timers, limits, and rebuilding from the table alone.
+//! The engine on real sockets: relaying, half-close, ends, timers, limits, and rebuilding from the
+//! table alone.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -529,7 +530,8 @@ fn every_flipped_byte_of_a_record_is_refused_or_harmless() {
         }
         recovered.engine.reports();
         rig.engine = Some(recovered.engine);
-        // A record whose state or thread was flipped is nobody's; a fresh table is the next worker's answer.
+        // A record whose state or thread was flipped is nobody's; a fresh table is the next
+        // worker's answer.
         if rig.seats.in_use() != 0 || rig.engine().spare.is_none() && rig.seats.free_chunks() != 64
         {
             rig = Rig::small();
@@ -617,4 +619,54 @@ fn a_million_bytes_through_every_chunk_leave_a_few_warm_ones() {
     assert_eq!(rig.engine().reports().len(), 40);
     assert!(allocated(&rig.table) < before + 20 * CHUNK_BYTES as u64);
     assert_eq!((rig.seats.in_use(), rig.seats.free_granules()), (0, 1024));
+}
+
+#[test]
+fn two_threads_share_a_pool_that_is_too_small_for_both() {
+    let limits = Limits { records: 16, chunks: 4, note_bytes: 4096, threads: 2 };
+    let rig = Rig::new(limits);
+    let (mut outer, mut workers) = (Vec::new(), Vec::new());
+    for thread in 0..2 {
+        let (table, seats) = (Arc::clone(&rig.table), Arc::clone(&rig.seats));
+        let mut engine = Engine::new(table, seats, thread).unwrap();
+        for _ in 0..4 {
+            let ((client, near), (upstream, far)) = (tcp_pair(), tcp_pair());
+            engine.adopt(rig.handoff([near.into(), far.into()]), 0).unwrap();
+            client.set_nonblocking(true).unwrap();
+            upstream.set_nonblocking(true).unwrap();
+            outer.push((client, upstream, 0_usize, 0_usize));
+        }
+        workers.push(std::thread::spawn(move || work_until_empty(engine)));
+    }
+    let total = 6_000_000;
+    let mut buffer = vec![0; 20_000];
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while outer.iter().any(|(.., got)| *got < total) {
+        assert!(std::time::Instant::now() < limit, "a tunnel starves");
+        for (client, upstream, sent, got) in &mut outer {
+            let rest = vec![9; (total - *sent).min(200_000)];
+            *sent += client.write(&rest).unwrap_or(0);
+            *got += upstream.read(&mut buffer).unwrap_or(0);
+        }
+    }
+    drop(outer);
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    assert_eq!((rig.seats.in_use(), rig.seats.free_chunks()), (0, 4));
+}
+
+/// A worker thread as the proxy has it: the clock, the descriptor, the verbs.
+fn work_until_empty(mut engine: Engine) {
+    let start = std::time::Instant::now();
+    while !engine.is_empty() {
+        let now_ms = start.elapsed().as_millis() as u64;
+        let batch = engine.ready(now_ms).unwrap();
+        engine.expire(now_ms);
+        engine.reports();
+        if batch == Batch::Short {
+            let ms =
+                engine.next_expiry_ms().map_or(1_000, |due| due.saturating_sub(now_ms)).min(1_000);
+            let limit = rustix::event::Timespec { tv_sec: 0, tv_nsec: ms as i64 * 999_999 };
+            poll(engine.fd(), Some(&limit));
+        }
+    }
 }

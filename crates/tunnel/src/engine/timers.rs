@@ -1,4 +1,5 @@
-//! When a tunnel is due, and for what: computed from its record, so that nothing need be moved when a byte moves.
+//! When a tunnel is due, and for what: computed from its record, so that nothing need be moved when
+//! a byte moves.
 
 use crate::relay::{Pipe, Relay};
 use crate::table::Record;

@@ -1,8 +1,10 @@
-//! One turn of one tunnel: asks the relay for the next step, makes the system call, and notes what it did.
+//! One turn of one tunnel: asks the relay for the next step, makes the system call, and notes what
+//! it did.
 //!
-//! The order of the notes is the promise (exactly once): the owner before the call, a position after it, a chunk's
-//! bytes before its name, the chunk's name before the scratch is given up. It knows no epoll and no timers; the engine
-//! calls it, and the simulation with a false kernel behind `Wire`.
+//! The order of the notes is the promise (exactly once): the owner before the call, a position
+//! after it, a chunk's bytes before its name, the chunk's name before the scratch is given up. It
+//! knows no epoll and no timers; the engine calls it, and the simulation with a false kernel behind
+//! `Wire`.
 
 use std::io;
 
@@ -41,7 +43,8 @@ pub(crate) enum Urge {
     Flush,
     /// And read until less comes than was asked for: a later byte makes a new event.
     Read,
-    /// And read until the kernel says that there is nothing: events may have been missed, or the end is near.
+    /// And read until the kernel says that there is nothing: events may have been missed, or the
+    /// end is near.
     ReadDry,
 }
 
@@ -104,7 +107,8 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         }
     }
 
-    /// The kernel reported the FIN of `side`. Noted at once: after a crash it corrects the kernel's count.
+    /// The kernel reported the FIN of `side`. Noted at once: after a crash it corrects the kernel's
+    /// count.
     pub(crate) fn finned(&mut self, side: Side) {
         if !self.relay.has_finned(side) {
             self.relay.handle_finned(side);
@@ -128,7 +132,8 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         self.urges[source] = self.urges[source].max(urge);
     }
 
-    /// Does what was urged. A failed sink urges the other direction on, once per side: three passes are all.
+    /// Does what was urged. A failed sink urges the other direction on, once per side: three passes
+    /// are all.
     #[inline]
     pub(crate) fn run(mut self) -> Turned {
         let mut outcome = [Outcome::Rest; 2];
@@ -197,7 +202,8 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
                 self.record.set_read(source, read);
                 self.record.set_active_ms(self.bench.now_ms);
                 self.send(source, bytes, position);
-                // Kept bytes wait for an event; a relay that changed otherwise has another step to make.
+                // Kept bytes wait for an event; a relay that changed otherwise has another step to
+                // make.
                 let stop = match self.relay.pipe(source) {
                     Pipe::Held => true,
                     Pipe::Open => bytes < CHUNK_BYTES && urge != Urge::ReadDry,
@@ -213,7 +219,8 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         }
     }
 
-    /// Sends the first `bytes` of the scratch, whose position is `position`; keeps what the sink does not take.
+    /// Sends the first `bytes` of the scratch, whose position is `position`; keeps what the sink
+    /// does not take.
     #[inline]
     fn send(&mut self, source: Side, bytes: usize, position: u64) {
         let sink = source.other();
@@ -230,7 +237,8 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         }
     }
 
-    /// Moves bytes from the scratch to a chunk: copied first, then noted, then the scratch is free for others.
+    /// Moves bytes from the scratch to a chunk: copied first, then noted, then the scratch is free
+    /// for others.
     fn keep(&mut self, source: Side, rest: Span<'_>, position: u64) {
         let Some(chunk) = self.bench.spare.take() else {
             debug_assert!(false, "nothing is read without a spare chunk");

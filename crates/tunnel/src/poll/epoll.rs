@@ -25,14 +25,15 @@ impl Epoll {
         Ok(Epoll { fd: rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)? })
     }
 
-    /// The instance that a dead worker left in the shared descriptor table, or `None` if the number is not an epoll
-    /// instance any more.
+    /// The instance that a dead worker left in the shared descriptor table, or `None` if the number
+    /// is not an epoll instance any more.
     pub(crate) fn inherit(fd: i32) -> Option<Epoll> {
         let target = rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new()).ok()?;
         if target.as_bytes() != b"anon_inode:[eventpoll]" {
             return None;
         }
-        // SAFETY: the number is open (it was just looked at), and its owner is dead: nobody else will close it.
+        // SAFETY: the number is open (it was just looked at), and its owner is dead: nobody else
+        // will close it.
         Some(Epoll { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
@@ -40,11 +41,13 @@ impl Epoll {
         self.fd.as_raw_fd()
     }
 
-    /// Registers a leg once, for everything. Registering again is no error: that is how a successor makes sure.
+    /// Registers a leg once, for everything. Registering again is no error: that is how a successor
+    /// makes sure.
     pub(crate) fn add(&self, leg: Leg, token: u64) -> io::Result<()> {
         let events = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
         let mut event = libc::epoll_event { events, u64: token };
-        // SAFETY: `event` is valid for the call; numbers that are not open are the kernel's to refuse.
+        // SAFETY: `event` is valid for the call; numbers that are not open are the kernel's to
+        // refuse.
         let done = unsafe {
             libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, leg.number(), &mut event)
         };
@@ -96,7 +99,8 @@ impl Event {
         if one.len() < size {
             return Event { token: 0, mask: 0 };
         }
-        // SAFETY: `size` bytes are readable, every bit pattern is an event, and the read may be unaligned.
+        // SAFETY: `size` bytes are readable, every bit pattern is an event, and the read may be
+        // unaligned.
         let event = unsafe { one.ptr().cast::<libc::epoll_event>().read_unaligned() };
         Event { token: event.u64, mask: event.events }
     }
@@ -119,7 +123,8 @@ impl Event {
         self.mask & END as u32 != 0
     }
 
-    /// The peer's FIN has come, for certain: after a reset the kernel reports the same, with an error.
+    /// The peer's FIN has come, for certain: after a reset the kernel reports the same, with an
+    /// error.
     #[inline]
     pub(crate) fn finned(self) -> bool {
         self.mask & (libc::EPOLLRDHUP | libc::EPOLLERR) as u32 == libc::EPOLLRDHUP as u32

@@ -1,4 +1,5 @@
-//! The system calls of the hot path: epoll and the two verbs of a socket. Decides nothing; the engine calls it.
+//! The system calls of the hot path: epoll and the two verbs of a socket. Decides nothing; the
+//! engine calls it.
 
 mod epoll;
 mod socket;

@@ -1,6 +1,7 @@
 //! One leg: a socket that is known by its number, because the record owns it and not a Rust value.
 //!
-//! It reads and writes the shared memory only. Who may use a number is decided by the record's state.
+//! It reads and writes the shared memory only. Who may use a number is decided by the record's
+//! state.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -39,7 +40,8 @@ impl Leg {
 
     /// Gives the descriptor to an owner, which will close it.
     pub(crate) fn into_owned(self) -> Option<OwnedFd> {
-        // SAFETY: not -1 (checked); the record that named it gives it up, so that this is the one owner.
+        // SAFETY: not -1 (checked); the record that named it gives it up, so that this is the one
+        // owner.
         (self.0 >= 0).then(|| unsafe { OwnedFd::from_raw_fd(self.0) })
     }
 
@@ -51,8 +53,8 @@ impl Leg {
         if self.0 < 0 {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
-        // SAFETY: not -1 (checked). If the number is closed or another's, the call fails or is harmless: callers
-        // compare the cookie before anything that changes the socket's life.
+        // SAFETY: not -1 (checked). If the number is closed or another's, the call fails or is
+        // harmless: callers compare the cookie before anything that changes the socket's life.
         call(unsafe { BorrowedFd::borrow_raw(self.0) })
     }
 

@@ -1,7 +1,9 @@
-//! The pure state machine of one tunnel: two pipes in an array, what failed, and the verdict at the end.
+//! The pure state machine of one tunnel: two pipes in an array, what failed, and the verdict at the
+//! end.
 //!
-//! No descriptor, no clock, no bytes. An idle tunnel has none in private memory: the engine unpacks it from the
-//! record's relay word and chunk words, tells it what happened, and packs it again. `engine::turn` drives it.
+//! No descriptor, no clock, no bytes. An idle tunnel has none in private memory: the engine unpacks
+//! it from the record's relay word and chunk words, tells it what happened, and packs it again.
+//! `engine::turn` drives it.
 
 mod pipe;
 #[cfg(test)]
@@ -47,8 +49,8 @@ impl Relay {
         }
     }
 
-    /// The tunnel that `pack` wrote; `kept` tells for which sources the record names a chunk. `None` if no relay
-    /// writes this.
+    /// The tunnel that `pack` wrote; `kept` tells for which sources the record names a chunk.
+    /// `None` if no relay writes this.
     #[inline]
     pub(crate) fn unpack(word: u32, kept: [bool; 2]) -> Option<Relay> {
         let code = (word >> FAILURE_SHIFT) as u8;
@@ -114,7 +116,8 @@ impl Relay {
         self.pipes[source] = self.pipes[source].flushed();
     }
 
-    /// Reading from `source` gave its end. After a failed write the kernel says the same: that is no FIN.
+    /// Reading from `source` gave its end. After a failed write the kernel says the same: that is
+    /// no FIN.
     pub(crate) fn handle_end(&mut self, source: Side) {
         self.pipes[source] = self.pipes[source].ended();
         if !self.failed[source] {
@@ -133,8 +136,8 @@ impl Relay {
         self.pipes = self.pipes.map(Pipe::broken);
     }
 
-    /// Writing what came from `source` failed. The sink may still have something to give, so that the other
-    /// direction goes on to its end.
+    /// Writing what came from `source` failed. The sink may still have something to give, so that
+    /// the other direction goes on to its end.
     pub(crate) fn handle_sink_failed(&mut self, source: Side, fault: Fault) {
         self.fail(source.other(), fault);
         self.pipes[source] = self.pipes[source].broken();

@@ -1,4 +1,5 @@
-//! One direction of a tunnel, named after the side that it reads from. Pure; `Relay` holds two of them.
+//! One direction of a tunnel, named after the side that it reads from. Pure; `Relay` holds two of
+//! them.
 
 /// The state of one direction, from its source to its sink.
 ///

@@ -1,7 +1,8 @@
 //! The free list of the chunk pool, with a reserve and a few warm chunks.
 //!
-//! The reserve rule: reading asks for a chunk *before* it reads and is refused when only the reserve is left; bytes
-//! that exist already (a hand-over's, or those found in a scratch after a crash) may use it. Used by `Seats` only.
+//! The reserve rule: reading asks for a chunk *before* it reads and is refused when only the
+//! reserve is left; bytes that exist already (a hand-over's, or those found in a scratch after a
+//! crash) may use it. Used by `Seats` only.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Where what lies in the table: offsets computed from the limits alone, so that a head can be checked.
+//! Where what lies in the table: offsets computed from the limits alone, so that a head can be
+//! checked.
 //!
 //! Pure arithmetic; the mapping is `map`.
 

@@ -1,7 +1,9 @@
-//! The memory that survives: one sealed memfd, mapped MAP_SHARED, and the only `unsafe` of the table.
+//! The memory that survives: one sealed memfd, mapped MAP_SHARED, and the only `unsafe` of the
+//! table.
 //!
-//! It knows offsets, not records. Everything structured in it consists of atomics, everything else is reached
-//! through `Span`, which never becomes a Rust reference: another process may write at any time.
+//! It knows offsets, not records. Everything structured in it consists of atomics, everything else
+//! is reached through `Span`, which never becomes a Rust reference: another process may write at
+//! any time.
 
 use std::io;
 use std::marker::PhantomData;
@@ -35,7 +37,8 @@ unsafe impl Shared for Record {}
 // SAFETY: as above.
 unsafe impl Shared for Station {}
 
-// SAFETY: the mapping lives as long as the value, and is only reached through atomics and raw copies.
+// SAFETY: the mapping lives as long as the value, and is only reached through atomics and raw
+// copies.
 unsafe impl Send for Map {}
 // SAFETY: as above.
 unsafe impl Sync for Map {}
@@ -50,7 +53,8 @@ impl Map {
         Map::of(fd, len)
     }
 
-    /// Maps a memfd that came from elsewhere; refuses one whose size could still change (it would be SIGBUS later).
+    /// Maps a memfd that came from elsewhere; refuses one whose size could still change (it would
+    /// be SIGBUS later).
     pub(crate) fn open(fd: OwnedFd) -> Result<Map, TableFault> {
         let seals = rustix::fs::fcntl_get_seals(&fd).map_err(|_| TableFault::NotMemfd)?;
         if !seals.contains(SEALS) {
@@ -84,7 +88,8 @@ impl Map {
     /// The `T` at `offset`, which the caller took from a layout that was checked against `len`.
     pub(crate) fn at<T: Shared>(&self, offset: usize) -> &T {
         assert!(offset.is_multiple_of(align_of::<T>()) && offset + size_of::<T>() <= self.len);
-        // SAFETY: inside the mapping and aligned (asserted), `Shared` is valid for every bit pattern and atomic.
+        // SAFETY: inside the mapping and aligned (asserted), `Shared` is valid for every bit
+        // pattern and atomic.
         unsafe { self.base.add(offset).cast().as_ref() }
     }
 
@@ -104,7 +109,8 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: `base` and `len` are of the mapping made in `of`; every Span and reference borrows `self`.
+        // SAFETY: `base` and `len` are of the mapping made in `of`; every Span and reference
+        // borrows `self`.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
         debug_assert!(unmapped.is_ok());
     }
@@ -138,7 +144,8 @@ impl<'m> Span<'m> {
     /// Copies as much of `bytes` as fits to the start.
     pub(crate) fn fill(self, bytes: &[u8]) {
         let len = bytes.len().min(self.len);
-        // SAFETY: `len` bytes are readable in `bytes` and writable here; a private slice cannot overlap the mapping.
+        // SAFETY: `len` bytes are readable in `bytes` and writable here; a private slice cannot
+        // overlap the mapping.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.ptr.as_ptr(), len) }
     }
 

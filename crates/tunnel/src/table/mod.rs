@@ -1,7 +1,8 @@
 //! The tunnel table: one sparse memfd, sized once, that holds everything a successor needs.
 //!
-//! In order: head, one station and one scratch per thread, records, note slab, chunk pool. It allocates nothing itself
-//! (free lists live in private memory, see `seats`). Made by the master before the worker; read by `perdura tunnels`.
+//! In order: head, one station and one scratch per thread, records, note slab, chunk pool. It
+//! allocates nothing itself (free lists live in private memory, see `seats`). Made by the master
+//! before the worker; read by `perdura tunnels`.
 
 mod layout;
 mod map;
@@ -118,8 +119,8 @@ impl Table {
         self.limits
     }
 
-    /// One above the highest record ever live. To look at a record beyond it would give it memory: a page that is read
-    /// through a shared mapping is a page that exists.
+    /// One above the highest record ever live. To look at a record beyond it would give it memory:
+    /// a page that is read through a shared mapping is a page that exists.
     pub(crate) fn high_water(&self) -> u32 {
         let head: &Head = self.map.at(0);
         head.high_water.load(Ordering::Acquire).min(self.limits.records)
@@ -187,8 +188,9 @@ impl Table {
         Snapshot::new(self)
     }
 
-    /// Every descriptor number that the table needs: the memfd, the epoll instances, the legs of live tunnels. What a
-    /// dead worker left besides these may be closed. At most one more than 2 per record and 1 per thread.
+    /// Every descriptor number that the table needs: the memfd, the epoll instances, the legs of
+    /// live tunnels. What a dead worker left besides these may be closed. At most one more than 2
+    /// per record and 1 per thread.
     pub fn keep_list(&self) -> Vec<i32> {
         let mut keep = vec![self.fd().as_raw_fd()];
         keep.extend((0..self.limits.threads).filter_map(|thread| self.station(thread)?.epoll()));
@@ -200,7 +202,8 @@ impl Table {
         keep
     }
 
-    /// Gives the legs of a live tunnel, whose engine is stopped, the numbers that they have in this process.
+    /// Gives the legs of a live tunnel, whose engine is stopped, the numbers that they have in this
+    /// process.
     ///
     /// # Errors
     /// Gives the descriptors back if they are not the sockets that the record names.

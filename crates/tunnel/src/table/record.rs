@@ -1,7 +1,9 @@
-//! One tunnel in the shared memory: 256 bytes, every field an atomic, positions as single 64-bit truths.
+//! One tunnel in the shared memory: 256 bytes, every field an atomic, positions as single 64-bit
+//! truths.
 //!
-//! It holds no lock and no pointer. The constant half is written once before the record goes live and is covered by a
-//! checksum; the other half moves. The engine writes it; snapshots and adoption read it as hostile input.
+//! It holds no lock and no pointer. The constant half is written once before the record goes live
+//! and is covered by a checksum; the other half moves. The engine writes it; snapshots and adoption
+//! read it as hostile input.
 
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
@@ -221,7 +223,8 @@ impl Record {
         crash_point();
     }
 
-    /// Whether it waits for a turn without an event: it is in one of its engine's lists exactly then.
+    /// Whether it waits for a turn without an event: it is in one of its engine's lists exactly
+    /// then.
     pub(crate) fn waits(&self) -> bool {
         self.marks.load(Ordering::Relaxed) & !(Mark::Registered as u32) != 0
     }
@@ -275,8 +278,8 @@ impl Record {
         self.read(source).saturating_add(u64::from(first))
     }
 
-    /// The chunk that keeps bytes read from `source`, and the position of its first byte. It is the only truth about
-    /// whether bytes are kept.
+    /// The chunk that keeps bytes read from `source`, and the position of its first byte. It is the
+    /// only truth about whether bytes are kept.
     #[inline]
     pub(crate) fn chunk(&self, source: Side) -> Option<(u32, u64)> {
         let word = self.chunk[source].load(Ordering::Acquire);
@@ -328,7 +331,8 @@ impl Record {
         self.stall_ms[source].store(now_ms, Ordering::Relaxed);
     }
 
-    /// Whether the positions of `source` can be true: kept bytes lie inside the chunk, and none are kept without one.
+    /// Whether the positions of `source` can be true: kept bytes lie inside the chunk, and none are
+    /// kept without one.
     pub(crate) fn check_positions(&self, source: Side) -> Result<(), RecordFault> {
         let (end, written) = (self.end(source), self.written(source.other()));
         let kept = end.checked_sub(written).ok_or(RecordFault::Position)?;

@@ -1,4 +1,5 @@
-//! What one worker thread notes in the shared memory: whose bytes lie in its scratch, and its batch of events.
+//! What one worker thread notes in the shared memory: whose bytes lie in its scratch, and its batch
+//! of events.
 //!
 //! Written by the engine of that thread; read by the engine that follows it after a crash.
 
@@ -20,8 +21,8 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    /// Notes the owner. The base goes first: an older owner has nothing left in the scratch, so that a kill between
-    /// the two stores gives it a base that it does not use.
+    /// Notes the owner. The base goes first: an older owner has nothing left in the scratch, so
+    /// that a kill between the two stores gives it a base that it does not use.
     #[inline]
     pub(crate) fn own(&self, token: Token, base: u64) {
         crash_point();

@@ -1,10 +1,12 @@
-//! A tunnel's name in 64 bits: record, generation and a side, as epoll data, owner note and public id.
+//! A tunnel's name in 64 bits: record, generation and a side, as epoll data, owner note and public
+//! id.
 //!
 //! It proves nothing: whoever unpacks one checks it against the record.
 
 use crate::Side;
 
-/// Names one tunnel for as long as the table lives; a record that is used again has another generation.
+/// Names one tunnel for as long as the table lives; a record that is used again has another
+/// generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TunnelId {
     pub(crate) index: u32,

@@ -1,8 +1,10 @@
-//! A worker that shares its descriptor table with its master is killed again and again while it relays.
+//! A worker that shares its descriptor table with its master is killed again and again while it
+//! relays.
 //!
-//! One process, one thread: it is the master and plays all peers. Streams in both directions show lost, doubled and
-//! wrong bytes; messages of which one is in flight show lost events (streams hide them: the next arrival is a new
-//! event). Two controls prove that this test can fail: without the repair, and without redoing the noted events.
+//! One process, one thread: it is the master and plays all peers. Streams in both directions show
+//! lost, doubled and wrong bytes; messages of which one is in flight show lost events (streams hide
+//! them: the next arrival is a new event). Two controls prove that this test can fail: without the
+//! repair, and without redoing the noted events.
 
 mod traffic;
 mod worker;

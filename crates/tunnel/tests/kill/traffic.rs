@@ -1,4 +1,5 @@
-//! All peers of all tunnels, driven by one thread: streams, messages, halves; every byte is known by its position.
+//! All peers of all tunnels, driven by one thread: streams, messages, halves; every byte is known
+//! by its position.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -49,8 +49,8 @@ impl Master {
     pub fn start(&mut self, forgets: Forgets) {
         self.forget(forgets);
         let flags = libc::CLONE_FILES | libc::SIGCHLD;
-        // SAFETY: without CLONE_VM the child has a copy of this memory, as after a fork, and this process has one
-        // thread, so that no lock is held by another.
+        // SAFETY: without CLONE_VM the child has a copy of this memory, as after a fork, and this
+        // process has one thread, so that no lock is held by another.
         let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
         assert!(pid >= 0, "{}", std::io::Error::last_os_error());
         if pid == 0 {
@@ -68,8 +68,8 @@ impl Master {
         status.terminating_signal() == Some(libc::SIGKILL)
     }
 
-    /// Wipes notes of the station of thread 0: it begins at the second page with the owner's token (8 bytes), the
-    /// scratch's base (8) and the count of noted events (4).
+    /// Wipes notes of the station of thread 0: it begins at the second page with the owner's token
+    /// (8 bytes), the scratch's base (8) and the count of noted events (4).
     fn forget(&self, forgets: Forgets) {
         let wipe = |at: u64, bytes: usize| {
             rustix::io::pwrite(self.table.fd(), &[0; 8][..bytes], at).expect("a memfd");
@@ -111,7 +111,8 @@ impl Drop for Master {
         for number in self.table.keep_list() {
             // The memfd closes with the table.
             if number != std::os::fd::AsRawFd::as_raw_fd(&self.table.fd()) {
-                // SAFETY: no memory is passed; the legs and the epoll instance have no other owner any more.
+                // SAFETY: no memory is passed; the legs and the epoll instance have no other owner
+                // any more.
                 unsafe { libc::close(number) };
             }
         }

@@ -1,5 +1,5 @@
-//! The seeded adversary: real table, real seats, real turns, real repair; a false kernel, and a process that may vanish
-//! at every store to shared memory and around every system call.
+//! The seeded adversary: real table, real seats, real turns, real repair; a false kernel, and a
+//! process that may vanish at every store to shared memory and around every system call.
 //!
 //! `PERDURA_SIM_SEED=n` replays one seed, `PERDURA_SIM_SEEDS=n` tries that many.
 

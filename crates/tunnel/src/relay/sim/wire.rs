@@ -1,4 +1,5 @@
-//! The false kernel: sockets that are counters, streams whose every byte is known from its position.
+//! The false kernel: sockets that are counters, streams whose every byte is known from its
+//! position.
 //!
 //! It checks what the engine does at the moment it does it, and can be told to misbehave.
 
@@ -112,7 +113,8 @@ impl Net {
         self.broken_rule.get_or_insert(what);
     }
 
-    /// The byte at `position` of what goes to `leg`: what goes first, then what its opposite leg sent.
+    /// The byte at `position` of what goes to `leg`: what goes first, then what its opposite leg
+    /// sent.
     fn wanted(&self, leg: usize, position: u64) -> u8 {
         let first = self.sockets[leg].first;
         if position < first {
@@ -208,7 +210,8 @@ impl Wire for Net {
         crash_point();
         if !matches!(self.plant, Plant::DroppedFin) {
             let socket = &mut self.sockets[leg.number() as usize];
-            // The kernel sends one FIN, however often it is asked; only a crash excuses asking twice.
+            // The kernel sends one FIN, however often it is asked; only a crash excuses asking
+            // twice.
             if socket.fins == 0 || self.crashes == 0 {
                 socket.fins += 1;
             }

@@ -1,0 +1,131 @@
+//! The line that each request leaves when it ends.
+
+use crate::config::AccessLog;
+use crate::modules::log::Escape;
+use crate::request::Request;
+use crate::variables::{Binding, Late};
+use perdura_conf::Part;
+
+/// Writes the lines of a request that has ended.
+pub fn write(request: &Request) {
+    let location = std::sync::Arc::clone(&request.location);
+    for log in &location.access_logs {
+        let mut line = Vec::with_capacity(256);
+        render(request, log, &mut line);
+        line.push(b'\n');
+        log.file.line(&line);
+    }
+}
+
+fn render(request: &Request, log: &AccessLog, line: &mut Vec<u8>) {
+    let mut value = Vec::new();
+    for part in log.template.parts() {
+        match part {
+            Part::Text(text) => line.extend_from_slice(text),
+            Part::Variable(id) => {
+                value.clear();
+                let found = request.variable(*id, &mut value);
+                escaped(log.escape, found.then_some(&value), line);
+            }
+            Part::Capture(_) => escaped(log.escape, None, line),
+        }
+    }
+}
+
+/// A piece of a tunnel's line: text, or a value that only its end knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    Text(Vec<u8>),
+    Late(Late),
+}
+
+/// The line of a request that has become a tunnel, rendered but for what its end knows.
+pub fn segments(request: &Request, log: &AccessLog) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    let mut text = Vec::new();
+    for part in log.template.parts() {
+        match part {
+            Part::Text(bytes) => text.extend_from_slice(bytes),
+            Part::Capture(_) => escaped(log.escape, None, &mut text),
+            Part::Variable(id) => match request.config.bindings.get(id.0 as usize) {
+                Some(Binding::Late(late)) => {
+                    segments.push(Segment::Text(std::mem::take(&mut text)));
+                    segments.push(Segment::Late(*late));
+                }
+                _ => {
+                    let mut value = Vec::new();
+                    let found = request.variable(*id, &mut value);
+                    escaped(log.escape, found.then_some(&value), &mut text);
+                }
+            },
+        }
+    }
+    segments.push(Segment::Text(text));
+    segments
+}
+
+/// Appends a value as nginx escapes it; a variable without value is `-`, or nothing in JSON.
+fn escaped(escape: Escape, value: Option<&Vec<u8>>, line: &mut Vec<u8>) {
+    let value = match (value, escape) {
+        (Some(value), Escape::Default) if value.is_empty() => return line.push(b'-'),
+        (Some(value), _) => value,
+        (None, Escape::Default) => return line.push(b'-'),
+        (None, _) => return,
+    };
+    match escape {
+        Escape::None => line.extend_from_slice(value),
+        Escape::Default => value.iter().for_each(|&byte| default_byte(byte, line)),
+        Escape::Json => value.iter().for_each(|&byte| json_byte(byte, line)),
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+fn default_byte(byte: u8, line: &mut Vec<u8>) {
+    if matches!(byte, b'"' | b'\\') || !(0x20..0x7f).contains(&byte) {
+        line.extend_from_slice(b"\\x");
+        line.push(HEX[usize::from(byte >> 4)]);
+        line.push(HEX[usize::from(byte & 15)]);
+    } else {
+        line.push(byte);
+    }
+}
+
+fn json_byte(byte: u8, line: &mut Vec<u8>) {
+    let short = match byte {
+        b'"' => b'"',
+        b'\\' => b'\\',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x08 => b'b',
+        0x0c => b'f',
+        0..0x20 => {
+            line.extend_from_slice(b"\\u00");
+            line.push(HEX[usize::from(byte >> 4)]);
+            line.push(HEX[usize::from(byte & 15)]);
+            return;
+        }
+        _ => return line.push(byte),
+    };
+    line.extend_from_slice(&[b'\\', short]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(escape: Escape, value: &[u8]) -> String {
+        let mut line = Vec::new();
+        escaped(escape, Some(&value.to_vec()), &mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn values_are_escaped_as_nginx_does() {
+        assert_eq!(shown(Escape::Default, b"a\"b\\c\x1b\xff"), r"a\x22b\x5Cc\x1B\xFF");
+        assert_eq!(shown(Escape::Json, b"a\"b\\c\n\x1f"), r#"a\"b\\c\n\u001F"#);
+        assert_eq!(shown(Escape::None, b"a\"b"), "a\"b");
+        assert_eq!(shown(Escape::Default, b""), "-");
+    }
+}

@@ -1,0 +1,91 @@
+//! The `http` block.
+
+use super::logs::Formats;
+use super::{Blocks, Builder};
+use crate::config::{Endpoint, ErrorTarget, Listen, Map, Types};
+use crate::modules::scope;
+use crate::upstream::Group;
+use perdura_conf::{Context, Statement, VariableId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What the `http` block gives to the configuration.
+#[derive(Default)]
+pub(super) struct Http {
+    pub sockets: Vec<Listen>,
+    pub endpoints: HashMap<String, Arc<Endpoint>>,
+    pub groups: HashMap<Vec<u8>, Arc<Group>>,
+    pub maps: HashMap<VariableId, Arc<Map>>,
+}
+
+/// What a block hands to the blocks inside it.
+#[derive(Clone)]
+pub(super) struct Scope {
+    pub written: scope::Written,
+    pub types: Arc<Types>,
+    pub error_logs: Arc<[ErrorTarget]>,
+    /// Some enclosing block, or this one, has an `access_log`.
+    pub logs_written: bool,
+}
+
+/// What all servers share while they are read.
+pub(super) struct Shared {
+    pub formats: Formats,
+    pub groups: HashMap<Vec<u8>, Arc<Group>>,
+}
+
+impl Builder<'_> {
+    pub(super) fn http(
+        &mut self,
+        statements: &[Statement],
+        main_errors: &Arc<[ErrorTarget]>,
+    ) -> Http {
+        let mut written = scope::Written::default();
+        let mut blocks = Blocks::new();
+        self.read_block(statements, Context::Http, &mut blocks, |statement, reader| {
+            written.set(statement, Context::Http, reader)
+        });
+        let maps = self.maps(&blocks);
+        let mut shared = Shared {
+            formats: self.formats(written.log.log_format.as_ref()),
+            groups: HashMap::new(),
+        };
+        // Formats are compiled and shared; copying them into every location would be waste.
+        written.log.log_format = None;
+        self.groups(&blocks, &mut shared.groups);
+        let scope = Scope {
+            error_logs: self.error_targets(written.error_log.error_log.as_ref(), Some(main_errors)),
+            logs_written: written.log.access_log.is_some(),
+            types: self.block_types(&blocks, None),
+            written,
+        };
+        let mut servers = Vec::new();
+        for block in blocks.iter().filter(|statement| statement.name.is("server")) {
+            servers.push(self.server(block, &scope, &mut shared));
+        }
+        let (sockets, endpoints) = self.endpoints(&servers);
+        Http { sockets, endpoints, groups: shared.groups, maps }
+    }
+
+    fn maps(&mut self, blocks: &Blocks<'_>) -> HashMap<VariableId, Arc<Map>> {
+        let maps = blocks.iter().filter(|statement| statement.name.is("map"));
+        maps.filter_map(|statement| self.map(statement)).collect()
+    }
+
+    /// The types of a block: its own, or the outer block's.
+    pub(super) fn block_types(
+        &mut self,
+        blocks: &Blocks<'_>,
+        outer: Option<&Arc<Types>>,
+    ) -> Arc<Types> {
+        let own: Vec<_> = blocks.iter().filter(|statement| statement.name.is("types")).collect();
+        if own.is_empty() {
+            return outer.cloned().unwrap_or_else(|| Arc::new(Types::built_in()));
+        }
+        let mut types = Types::default();
+        for statement in own {
+            self.types(statement, &mut types);
+        }
+        Arc::new(types)
+    }
+}

@@ -1,0 +1,247 @@
+//! `location` blocks and the bodies of servers.
+
+use super::http::{Scope, Shared};
+use super::{Blocks, Builder, nowhere};
+use crate::config::{Location, Locations, Match};
+use crate::modules::return_status::{self, Return};
+use crate::modules::scope;
+use crate::regex::{Case, Regex};
+use perdura_conf::{Context, Fault, Statement, Word};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// A location's head: its kind, its name and the word for messages.
+pub(super) struct Head {
+    pub kind: Match,
+    pub name: Vec<u8>,
+    pub word: Word,
+}
+
+impl Builder<'_> {
+    /// Makes the location that a block describes, with everything inside it.
+    pub(super) fn location(
+        &mut self,
+        statement: &Statement,
+        outer: &Scope,
+        enclosing: Option<&Head>,
+        shared: &mut Shared,
+    ) -> Option<Arc<Location>> {
+        let head = match self.location_head(statement, enclosing) {
+            Ok(head) => head,
+            Err(fault) => {
+                self.faults.push(fault);
+                return None;
+            }
+        };
+        let inner = statement.block.as_deref().unwrap_or_default();
+        let mut written = scope::Written::default();
+        let mut program = Vec::new();
+        let mut blocks = Blocks::new();
+        self.read_actions(
+            inner,
+            Context::Location,
+            &mut blocks,
+            &mut program,
+            |statement, reader| written.set(statement, Context::Location, reader),
+        );
+        let scope = self.scope(written, &blocks, outer);
+        let (children, _) = self.children(&blocks, &scope, Some(&head), shared);
+        Some(Arc::new(self.finish_location(head, scope, program, children, shared)))
+    }
+
+    /// Reads a block's statements; `return` and its like go into `program`.
+    pub(super) fn read_actions<'s>(
+        &mut self,
+        statements: &'s [Statement],
+        context: Context,
+        blocks: &mut Blocks<'s>,
+        program: &mut Vec<Return>,
+        mut set: impl FnMut(&Statement, &mut perdura_conf::Reader<'_>) -> Option<Result<(), Fault>>,
+    ) {
+        self.read_block(statements, context, blocks, |statement, reader| {
+            if !statement.name.is(return_status::ENTRY.name) {
+                return set(statement, reader);
+            }
+            let checked = perdura_conf::check_entry(&return_status::ENTRY, statement, context);
+            let action = checked.and_then(|()| return_status::read(statement, reader.names));
+            Some(action.map(|action| program.push(action)))
+        });
+    }
+
+    /// What holds in a block: its own settings over the outer block's.
+    pub(super) fn scope(
+        &mut self,
+        mut written: scope::Written,
+        blocks: &Blocks<'_>,
+        outer: &Scope,
+    ) -> Scope {
+        let error_logs =
+            self.error_targets(written.error_log.error_log.as_ref(), Some(&outer.error_logs));
+        let logs_written = outer.logs_written || written.log.access_log.is_some();
+        written.inherit(&outer.written);
+        Scope {
+            written,
+            types: self.block_types(blocks, Some(&outer.types)),
+            error_logs,
+            logs_written,
+        }
+    }
+
+    pub(super) fn finish_location(
+        &mut self,
+        head: Head,
+        scope: Scope,
+        program: Vec<Return>,
+        children: Vec<Arc<Location>>,
+        shared: &mut Shared,
+    ) -> Location {
+        let settings = self.settle(&nowhere(), |reader| scope.written.settle(reader));
+        let pass = settings.proxy.proxy_pass.clone();
+        let pass = pass.and_then(|written| {
+            self.pass(&written, &settings.proxy, &head.name, &head.kind, shared)
+        });
+        let logs = self.access_logs(&settings.log.access_log, scope.logs_written, &shared.formats);
+        Location {
+            name: head.name,
+            kind: head.kind,
+            types: scope.types,
+            program,
+            pass,
+            locations: Locations::new(children),
+            access_logs: logs,
+            error_logs: scope.error_logs,
+            temp_body: settings.core.client_body_temp_path.0.clone(),
+            settings,
+        }
+    }
+
+    /// The locations inside a block, and the named ones among them.
+    pub(super) fn children(
+        &mut self,
+        blocks: &Blocks<'_>,
+        scope: &Scope,
+        enclosing: Option<&Head>,
+        shared: &mut Shared,
+    ) -> (Vec<Arc<Location>>, HashMap<Vec<u8>, Arc<Location>>) {
+        let mut list = Vec::new();
+        let mut named = HashMap::new();
+        let mut seen = HashSet::new();
+        for block in blocks.iter().filter(|statement| statement.name.is("location")) {
+            let Some(location) = self.location(block, scope, enclosing, shared) else {
+                continue;
+            };
+            let kind = match location.kind {
+                Match::Exact => 0,
+                Match::Prefix | Match::PrefixFirm => 1,
+                Match::Named => 2,
+                // Patterns may repeat; the first that matches wins.
+                Match::Pattern(_) | Match::Base => 3,
+            };
+            if kind < 3 && !seen.insert((kind, location.name.clone())) {
+                let name = String::from_utf8_lossy(&location.name).into_owned();
+                self.faults
+                    .push(Fault::new(block.name.place, format!("duplicate location \"{name}\"")));
+                continue;
+            }
+            if kind == 2 {
+                named.insert(location.name.clone(), location);
+            } else {
+                list.push(location);
+            }
+        }
+        (list, named)
+    }
+
+    fn location_head(
+        &mut self,
+        statement: &Statement,
+        enclosing: Option<&Head>,
+    ) -> Result<Head, Fault> {
+        let head = match statement.args.as_slice() {
+            [modifier, name] => self.with_modifier(modifier, name)?,
+            [word] => self.glued(word)?,
+            _ => {
+                return Err(Fault::new(
+                    statement.name.place,
+                    "invalid number of arguments in \"location\" directive",
+                ));
+            }
+        };
+        let Some(outer) = enclosing else {
+            return Ok(head);
+        };
+        let place = statement.name.place;
+        let text = head.word.text();
+        let outer_text = outer.word.text();
+        match outer.kind {
+            Match::Exact => {
+                return Err(Fault::new(
+                    place,
+                    format!(
+                        "location \"{text}\" cannot be inside the exact location \"{outer_text}\""
+                    ),
+                ));
+            }
+            Match::Named => {
+                return Err(Fault::new(
+                    place,
+                    format!(
+                        "location \"{text}\" cannot be inside the named location \"{outer_text}\""
+                    ),
+                ));
+            }
+            _ => {}
+        }
+        if matches!(head.kind, Match::Named) {
+            return Err(Fault::new(
+                place,
+                format!("named location \"{text}\" can be on the server level only"),
+            ));
+        }
+        let outside = !matches!(head.kind, Match::Pattern(_))
+            && !matches!(outer.kind, Match::Pattern(_))
+            && !head.name.starts_with(&outer.name);
+        if outside {
+            return Err(Fault::new(
+                place,
+                format!("location \"{text}\" is outside location \"{outer_text}\""),
+            ));
+        }
+        Ok(head)
+    }
+
+    fn with_modifier(&mut self, modifier: &Word, name: &Word) -> Result<Head, Fault> {
+        match modifier.bytes.as_slice() {
+            b"=" => Ok(plain(Match::Exact, &name.bytes, name)),
+            b"^~" => Ok(plain(Match::PrefixFirm, &name.bytes, name)),
+            b"~" => self.pattern(&name.bytes, name, Case::Sensitive),
+            b"~*" => self.pattern(&name.bytes, name, Case::Insensitive),
+            _ => Err(Fault::new(
+                modifier.place,
+                format!("invalid location modifier \"{}\"", modifier.text()),
+            )
+            .hint("modifiers are: = ^~ ~ ~*")),
+        }
+    }
+
+    /// nginx lets the modifier touch the name.
+    fn glued(&mut self, word: &Word) -> Result<Head, Fault> {
+        match word.bytes.as_slice() {
+            [b'=', rest @ ..] => Ok(plain(Match::Exact, rest, word)),
+            [b'^', b'~', rest @ ..] => Ok(plain(Match::PrefixFirm, rest, word)),
+            [b'~', b'*', rest @ ..] => self.pattern(rest, word, Case::Insensitive),
+            [b'~', rest @ ..] => self.pattern(rest, word, Case::Sensitive),
+            [b'@', ..] => Ok(plain(Match::Named, &word.bytes, word)),
+            rest => Ok(plain(Match::Prefix, rest, word)),
+        }
+    }
+
+    fn pattern(&mut self, pattern: &[u8], word: &Word, case: Case) -> Result<Head, Fault> {
+        let regex = Regex::compile(pattern, word, case, &mut self.names)?;
+        Ok(plain(Match::Pattern(regex), pattern, word))
+    }
+}
+
+fn plain(kind: Match, name: &[u8], word: &Word) -> Head {
+    Head { kind, name: name.to_vec(), word: Word { bytes: name.to_vec(), place: word.place } }
+}

@@ -1,0 +1,270 @@
+//! From a document to a [`Config`]: the only place where text of the configuration is looked at.
+//!
+//! Blocks are read outermost first: the settings of a block, then the blocks inside it, since nginx
+//! lets a setting stand behind the blocks that inherit it. All faults are collected.
+
+mod http;
+mod location;
+mod logs;
+mod map;
+mod names;
+mod pass;
+mod server;
+mod sockets;
+mod upstream;
+
+use crate::config::{Config, Process, known, table};
+use crate::log_file::LogFile;
+use crate::modules::process::Count;
+use crate::modules::{events_block, main_block};
+use crate::variables::Binding;
+use crate::world::World;
+use perdura_conf::{
+    Context, Document, Fault, Flag, Level, Names, Number, Reader, Sources, Statement, Time, Word,
+    check_entry,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the command line says about the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The main file, absolute.
+    pub conf: PathBuf,
+    /// What relative paths are relative to (`-p`).
+    pub prefix: PathBuf,
+    /// Directives of the main context (`-g`).
+    pub globals: String,
+    /// The error log until, or unless, the configuration names one (`-e`).
+    pub error_log: Option<String>,
+}
+
+/// What came of reading a configuration.
+pub struct Built {
+    /// Absent exactly when a fault is of level emerg.
+    pub config: Option<Arc<Config>>,
+    pub faults: Vec<Fault>,
+    pub sources: Sources,
+}
+
+/// Reads the configuration that `options` name from `world`.
+pub fn build(world: &dyn World, options: &Options) -> Built {
+    let document = Document::read(world, &options.conf, options.globals.as_bytes());
+    let mut builder = Builder {
+        world,
+        options,
+        conf_prefix: options.conf.parent().unwrap_or(Path::new("/")).to_owned(),
+        names: Names::default(),
+        faults: Vec::new(),
+        sources: document.sources.clone(),
+        logs: Vec::new(),
+    };
+    let config = builder.main(&document.statements);
+    // Nested blocks are read after the settings around them; people read from top to bottom.
+    let faults = document.in_reading_order(builder.faults);
+    let broken = faults.iter().any(|fault| fault.level == Level::Emerg);
+    let config = if broken { None } else { config.map(Arc::new) };
+    Built { config, faults, sources: document.sources }
+}
+
+/// The state of one build.
+struct Builder<'a> {
+    world: &'a dyn World,
+    options: &'a Options,
+    conf_prefix: PathBuf,
+    names: Names,
+    faults: Vec<Fault>,
+    sources: Sources,
+    logs: Vec<Arc<LogFile>>,
+}
+
+/// Statements that open blocks of one name, set aside until the settings are read.
+type Blocks<'s> = Vec<&'s Statement>;
+
+impl<'a> Builder<'a> {
+    fn main(&mut self, statements: &[Statement]) -> Option<Config> {
+        let mut written = main_block::Written::default();
+        let mut blocks = Blocks::new();
+        self.read_block(statements, Context::Main, &mut blocks, |statement, reader| {
+            written.set(statement, Context::Main, reader)
+        });
+        let events = self.only("events", &blocks);
+        let http = self.only("http", &blocks);
+        let mut events_written = events_block::Written::default();
+        match events.and_then(|statement| statement.block.as_deref()) {
+            Some(inner) => {
+                let mut nested = Blocks::new();
+                self.read_block(inner, Context::Events, &mut nested, |statement, reader| {
+                    events_written.set(statement, Context::Events, reader)
+                });
+            }
+            None => self.faults.push(
+                Fault::nowhere("no \"events\" section in configuration")
+                    .hint("an empty one will do: events { }"),
+            ),
+        }
+        let main_errors = self.error_targets(written.error_log.error_log.as_ref(), None);
+        let http = http
+            .and_then(|statement| statement.block.as_deref())
+            .map(|inner| self.http(inner, &main_errors));
+        let nowhere = nowhere();
+        let events = self.settle(&nowhere, |reader| events_written.settle(reader));
+        let main = self.settle(&nowhere, |reader| written.settle(reader));
+        let process = self.process(&main, &events, main_errors);
+        let http = http.unwrap_or_default();
+        let bindings = self.bindings(http.maps);
+        Some(Config {
+            process,
+            sockets: http.sockets,
+            endpoints: http.endpoints,
+            groups: http.groups,
+            keeps_sent_head: bindings.iter().any(|one| matches!(one, Binding::SentField(_))),
+            bindings,
+            log_files: self.logs.iter().map(|log| log.path.clone()).collect(),
+            logs: std::mem::take(&mut self.logs),
+        })
+    }
+
+    /// Reads the settings of a block; nested blocks are checked and set aside.
+    fn read_block<'s>(
+        &mut self,
+        statements: &'s [Statement],
+        context: Context,
+        blocks: &mut Blocks<'s>,
+        mut set: impl FnMut(&Statement, &mut Reader<'_>) -> Option<Result<(), Fault>>,
+    ) {
+        for statement in statements {
+            if let Some(entry) = table::block_entry(&statement.name.bytes)
+                && !(entry.name == "server" && context == Context::Upstream)
+            {
+                match check_entry(entry, statement, context) {
+                    Ok(()) => blocks.push(statement),
+                    Err(fault) => self.faults.push(fault),
+                }
+                continue;
+            }
+            match self.settle(&statement.name, |reader| set(statement, reader)) {
+                Some(Ok(())) => {}
+                Some(Err(fault)) => self.faults.push(fault),
+                None => {
+                    let fault = self.unknown(statement, context);
+                    self.faults.push(fault);
+                }
+            }
+        }
+    }
+
+    /// Calls `act` with a reader for `directive`.
+    fn settle<R>(&mut self, directive: &Word, act: impl FnOnce(&mut Reader<'_>) -> R) -> R {
+        let mut reader = Reader {
+            directive,
+            names: &mut self.names,
+            files: self.world,
+            prefix: &self.options.prefix,
+            conf_prefix: &self.conf_prefix,
+        };
+        act(&mut reader)
+    }
+
+    /// What to say of a directive that is not in this block's table.
+    fn unknown(&self, statement: &Statement, context: Context) -> Fault {
+        let name = statement.name.text();
+        let place = statement.name.place;
+        let entries = table::entries();
+        if let Some((_, entry)) = entries.iter().find(|(_, entry)| entry.name == name) {
+            return match check_entry(entry, statement, context) {
+                Err(fault) => fault,
+                Ok(()) => Fault::new(place, format!("\"{name}\" directive is not allowed here")),
+            };
+        }
+        if let Some((_, why)) = known::WITHOUT_MEANING.iter().find(|(word, _)| *word == name) {
+            return Fault::notice(place, format!("\"{name}\" has no effect: {why}"));
+        }
+        let family = known::NOT_YET_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if family || known::NOT_YET.contains(&&*name) {
+            return Fault::new(place, format!("directive \"{name}\" is not supported yet"))
+                .hint("the manual lists what is; take the line out if the rest is enough");
+        }
+        let all = entries.iter().map(|(_, entry)| entry.name).chain(known::NOT_YET.iter().copied());
+        perdura_conf::unknown_directive(statement, all)
+    }
+
+    /// The one block of this name; a second one is a fault.
+    fn only<'s>(&mut self, name: &str, blocks: &Blocks<'s>) -> Option<&'s Statement> {
+        let mut found = blocks.iter().filter(|statement| statement.name.is(name));
+        let first = found.next().copied();
+        if let Some(second) = found.next() {
+            self.faults
+                .push(Fault::new(second.name.place, format!("\"{name}\" directive is duplicate")));
+        }
+        first
+    }
+
+    fn process(
+        &mut self,
+        main: &main_block::Settings,
+        events: &events_block::Settings,
+        error_logs: Arc<[crate::config::ErrorTarget]>,
+    ) -> Process {
+        let main = &main.process;
+        let (user, user_name) = self.user(main.user.as_ref());
+        let Flag(daemon) = main.daemon;
+        let Flag(master_process) = main.master_process;
+        let Number(connections) = events.events.worker_connections;
+        Process {
+            daemon,
+            master_process,
+            worker_processes: match main.worker_processes {
+                Count::Of(count) => count as usize,
+                Count::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            },
+            worker_connections: u32::try_from(connections).unwrap_or(u32::MAX),
+            worker_rlimit_nofile: main.worker_rlimit_nofile.map(|Number(limit)| limit),
+            worker_shutdown_timeout_ms: main.worker_shutdown_timeout.map(|Time(ms)| ms),
+            user,
+            user_name,
+            pid: self.options.prefix.join(path_of(&main.pid.0)),
+            prefix: self.options.prefix.clone(),
+            error_logs,
+        }
+    }
+
+    fn user(
+        &mut self,
+        user: Option<&crate::modules::process::User>,
+    ) -> (Option<(u32, u32)>, String) {
+        let Some(user) = user else {
+            return (None, String::new());
+        };
+        let name = user.user.text().into_owned();
+        let Some((uid, gid)) = self.world.user(&name) else {
+            self.faults.push(Fault::new(user.user.place, format!("getpwnam(\"{name}\") failed")));
+            return (None, name);
+        };
+        let group = match &user.group {
+            None => self.world.group(&name).unwrap_or(gid),
+            Some(word) => match self.world.group(&word.text()) {
+                Some(group) => group,
+                None => {
+                    let fault = format!("getgrnam(\"{}\") failed", word.text());
+                    self.faults.push(Fault::new(word.place, fault));
+                    gid
+                }
+            },
+        };
+        (Some((uid, group)), name)
+    }
+}
+
+/// The directive that defaults are read for.
+fn nowhere() -> Word {
+    let place =
+        perdura_conf::Place { source: perdura_conf::SourceId(u32::MAX), line: 0, start: 0, end: 0 };
+    Word { bytes: b"default".to_vec(), place }
+}
+
+/// Bytes of a word as a path.
+fn path_of(bytes: &[u8]) -> &Path {
+    use std::os::unix::ffi::OsStrExt;
+    Path::new(std::ffi::OsStr::from_bytes(bytes))
+}

@@ -1,0 +1,149 @@
+//! `server` blocks: settings, names and locations.
+
+use super::http::{Scope, Shared};
+use super::location::Head;
+use super::{Blocks, Builder, nowhere};
+use crate::config::server_names::Name;
+use crate::config::{Match, Server};
+use crate::modules::server::Listen;
+use crate::modules::{scope, server_block};
+use crate::regex::{Case, Regex};
+use perdura_conf::{Context, Each, Fault, Place, Statement, Word};
+use std::sync::Arc;
+
+/// A server with what `endpoints` needs to place it.
+pub(super) struct Placed {
+    pub server: Arc<Server>,
+    pub names: Vec<(Name, Word)>,
+    pub listens: Vec<Listen>,
+    pub place: Place,
+}
+
+impl Builder<'_> {
+    pub(super) fn server(
+        &mut self,
+        statement: &Statement,
+        http: &Scope,
+        shared: &mut Shared,
+    ) -> Placed {
+        let inner = statement.block.as_deref().unwrap_or_default();
+        let mut own = server_block::Written::default();
+        let mut written = scope::Written::default();
+        let mut program = Vec::new();
+        let mut blocks = Blocks::new();
+        self.read_actions(
+            inner,
+            Context::Server,
+            &mut blocks,
+            &mut program,
+            |statement, reader| {
+                own.set(statement, Context::Server, reader)
+                    .or_else(|| written.set(statement, Context::Server, reader))
+            },
+        );
+        let own = self.settle(&nowhere(), |reader| own.settle(reader)).server;
+        let names = self.server_names(&own.server_name);
+        let scope = self.scope(written, &blocks, http);
+        let (list, named) = self.children(&blocks, &scope, None, shared);
+        let word = Word { bytes: Vec::new(), place: statement.name.place };
+        let head = Head { kind: Match::Base, name: Vec::new(), word };
+        let base = self.finish_location(head, scope, program, Vec::new(), shared);
+        let server = Server {
+            name: first_name(&own.server_name),
+            base: Arc::new(base),
+            locations: crate::config::Locations::new(list),
+            named,
+        };
+        Placed {
+            server: Arc::new(server),
+            names,
+            listens: own.listen.0,
+            place: statement.name.place,
+        }
+    }
+
+    fn server_names(&mut self, written: &Each<crate::modules::server::Names>) -> Vec<(Name, Word)> {
+        let mut names = Vec::new();
+        for word in written.0.iter().flat_map(|list| &list.0) {
+            match self.server_name(word) {
+                Ok(list) => names.extend(list.into_iter().map(|name| (name, word.clone()))),
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+        // A server without a name answers requests whose Host is empty.
+        if names.is_empty() {
+            let word = Word { bytes: Vec::new(), place: nowhere().place };
+            names.push((Name::Exact(Vec::new()), word));
+        }
+        names
+    }
+
+    fn server_name(&mut self, word: &Word) -> Result<Vec<Name>, Fault> {
+        let invalid =
+            || Fault::new(word.place, format!("server name \"{}\" is invalid", word.text()));
+        if let Some(pattern) = word.bytes.strip_prefix(b"~") {
+            if pattern.is_empty() {
+                return Err(Fault::new(
+                    word.place,
+                    format!("empty regex in server name \"{}\"", word.text()),
+                ));
+            }
+            // nginx compares names without regard to case when the pattern has capitals.
+            let case = if pattern.iter().any(u8::is_ascii_uppercase) {
+                Case::Insensitive
+            } else {
+                Case::Sensitive
+            };
+            return Ok(vec![Name::Pattern(Regex::compile(pattern, word, case, &mut self.names)?)]);
+        }
+        if word.bytes.contains(&b'/') {
+            self.faults.push(Fault::warning(
+                word.place,
+                format!("server name \"{}\" has suspicious symbols", word.text()),
+            ));
+        }
+        let lower = if word.is("$hostname") {
+            crate::hostname().to_ascii_lowercase().into_bytes()
+        } else {
+            word.bytes.to_ascii_lowercase()
+        };
+        let stars = lower.iter().filter(|&&byte| byte == b'*').count();
+        let wild = |name: &[u8]| name.windows(2).any(|pair| pair == b"..") || name.is_empty();
+        match lower.as_slice() {
+            [b'*', b'.', rest @ ..] if stars == 1 => {
+                if wild(rest) {
+                    Err(invalid())
+                } else {
+                    Ok(vec![Name::Head(lower[1..].to_vec())])
+                }
+            }
+            [b'.', rest @ ..] if stars == 0 => {
+                if wild(rest) {
+                    return Err(invalid());
+                }
+                Ok(vec![Name::Exact(rest.to_vec()), Name::Head(lower.clone())])
+            }
+            [rest @ .., b'.', b'*'] if stars == 1 => {
+                if wild(rest) {
+                    return Err(invalid());
+                }
+                Ok(vec![Name::Tail(lower[..lower.len() - 1].to_vec())])
+            }
+            _ if stars > 0 => Err(invalid()),
+            _ => Ok(vec![Name::Exact(lower)]),
+        }
+    }
+}
+
+/// What `$server_name` says: the first name as it was written, without a leading dot.
+fn first_name(written: &Each<crate::modules::server::Names>) -> Vec<u8> {
+    let first = written.0.first().and_then(|list| list.0.first());
+    let Some(word) = first else {
+        return Vec::new();
+    };
+    match word.bytes.as_slice() {
+        [b'.', rest @ ..] => rest.to_ascii_lowercase(),
+        [b'~', ..] => word.bytes.clone(),
+        name => name.to_ascii_lowercase(),
+    }
+}

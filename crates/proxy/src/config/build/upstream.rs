@@ -1,0 +1,149 @@
+//! `upstream` blocks, and the groups that `proxy_pass` makes by naming a server directly.
+
+use super::{Blocks, Builder, nowhere};
+use crate::config::Address;
+use crate::modules::upstream::{Role, Server};
+use crate::modules::upstream_block;
+use crate::upstream::{Authority, Group, HTTP_PORT, Host, Keepalive, Peer};
+use perdura_conf::{Context, Fault, Number, Place, Time};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Addresses of one name that are used, at most.
+const ADDRESSES_MAX: usize = 256;
+
+impl Builder<'_> {
+    pub(super) fn groups(
+        &mut self,
+        blocks: &Blocks<'_>,
+        groups: &mut HashMap<Vec<u8>, Arc<Group>>,
+    ) {
+        for block in blocks.iter().filter(|statement| statement.name.is("upstream")) {
+            let Some(name) = block.args.first() else {
+                continue;
+            };
+            let mut written = upstream_block::Written::default();
+            let mut nested = Blocks::new();
+            let inner = block.block.as_deref().unwrap_or_default();
+            self.read_block(inner, Context::Upstream, &mut nested, |statement, reader| {
+                written.set(statement, Context::Upstream, reader)
+            });
+            let settings = self.settle(&nowhere(), |reader| written.settle(reader)).upstream;
+            let mut peers = Vec::new();
+            for server in &settings.server.0 {
+                peers.extend(self.peers(server));
+            }
+            if settings.server.0.is_empty() {
+                self.faults.push(Fault::new(block.name.place, "no servers are inside upstream"));
+                continue;
+            }
+            let keepalive = Keepalive {
+                connections: settings.keepalive.connections,
+                local: settings.keepalive.local,
+                requests: number(settings.keepalive_requests),
+                time_ms: millis(settings.keepalive_time),
+                timeout_ms: millis(settings.keepalive_timeout),
+            };
+            let text = name.text().into_owned();
+            let group = Group::new(text, true, 0, peers, keepalive);
+            let key = name.bytes.to_ascii_lowercase();
+            if groups.insert(key, Arc::new(group)).is_some() {
+                let fault = format!("duplicate upstream \"{}\"", name.text());
+                self.faults.push(Fault::new(block.name.place, fault));
+            }
+        }
+    }
+
+    fn peers(&mut self, server: &Server) -> Vec<Peer> {
+        let word = &server.address;
+        let authority = match Authority::parse(&word.bytes) {
+            Ok(authority) => authority,
+            Err(what) => {
+                let fault = format!("{what} in upstream \"{}\"", word.text());
+                self.faults.push(Fault::new(word.place, fault));
+                return Vec::new();
+            }
+        };
+        let addresses = self.addresses(&authority, HTTP_PORT, word.place);
+        addresses
+            .into_iter()
+            .map(|address| Peer {
+                address,
+                weight: server.weight,
+                max_fails: server.max_fails,
+                fail_timeout_ms: server.fail_timeout_ms,
+                backup: server.role == Role::Backup,
+                down: server.down,
+            })
+            .collect()
+    }
+
+    /// The addresses of an authority; a name that is not found is a fault.
+    pub(super) fn addresses(
+        &mut self,
+        authority: &Authority,
+        default_port: u16,
+        place: Place,
+    ) -> Vec<Address> {
+        let port = authority.port.unwrap_or(default_port);
+        match &authority.host {
+            Host::Unix(path) => vec![Address::Unix(path.clone())],
+            Host::Ip(ip) => vec![Address::Inet(SocketAddr::new(*ip, port))],
+            Host::Name(name) => match self.world.resolve(name) {
+                Ok(list) if !list.is_empty() => list
+                    .into_iter()
+                    .take(ADDRESSES_MAX)
+                    .map(|ip| Address::Inet(SocketAddr::new(ip, port)))
+                    .collect(),
+                _ => {
+                    let text = &authority.text;
+                    self.faults.push(
+                        Fault::new(place, format!("host not found in upstream \"{text}\""))
+                            .hint(format!("the name \"{name}\" has no address here and now")),
+                    );
+                    Vec::new()
+                }
+            },
+        }
+    }
+
+    /// The group of a server that is named directly; made once for each name and port.
+    pub(super) fn implicit_group(
+        &mut self,
+        authority: &Authority,
+        place: Place,
+        groups: &mut HashMap<Vec<u8>, Arc<Group>>,
+    ) -> Option<Arc<Group>> {
+        let port = authority.port.unwrap_or(HTTP_PORT);
+        let key = implicit_key(authority);
+        if let Some(group) = groups.get(&key) {
+            return Some(Arc::clone(group));
+        }
+        let addresses = self.addresses(authority, HTTP_PORT, place);
+        if addresses.is_empty() {
+            return None;
+        }
+        let group = Arc::new(Group::implicit(authority.text.clone(), port, addresses));
+        groups.insert(key, Arc::clone(&group));
+        Some(group)
+    }
+}
+
+/// The key of a server that no `upstream` block names: a slash cannot stand in a group's name.
+pub(super) fn implicit_key(authority: &Authority) -> Vec<u8> {
+    let port = authority.port.unwrap_or(HTTP_PORT);
+    match &authority.host {
+        Host::Unix(path) => format!("/unix:{}", path.display()).into_bytes(),
+        Host::Ip(ip) => format!("/{}", SocketAddr::new(*ip, port)).into_bytes(),
+        Host::Name(name) => format!("/{name}:{port}").into_bytes(),
+    }
+}
+
+fn number(Number(number): Number) -> u64 {
+    number
+}
+
+fn millis(Time(ms): Time) -> u64 {
+    ms
+}

@@ -1,0 +1,166 @@
+//! Which location a path belongs to, in nginx's order.
+//!
+//! An exact name wins at once. Otherwise the longest prefix is remembered, the locations inside it
+//! are looked at, and then, unless the prefix is `^~`, the regular expressions in the order of the
+//! file; the first that matches wins over the prefix.
+
+use crate::config::Location;
+use crate::regex::{Captures, Regex};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How a location matches.
+#[derive(Clone, Debug)]
+pub enum Match {
+    /// The body of a server.
+    Base,
+    /// `location = /path`.
+    Exact,
+    /// `location /path`.
+    Prefix,
+    /// `location ^~ /path`: regular expressions are not tried.
+    PrefixFirm,
+    Pattern(Regex),
+    /// `location @name`.
+    Named,
+}
+
+/// The locations of one block.
+#[derive(Default)]
+pub struct Locations {
+    exact: HashMap<Vec<u8>, Arc<Location>>,
+    /// Sorted by name; the second value is the index of the longest other name that begins this one.
+    prefixes: Vec<(Arc<Location>, Option<usize>)>,
+    patterns: Vec<(Regex, Arc<Location>)>,
+}
+
+/// What a path belongs to.
+pub enum Found {
+    Location {
+        location: Arc<Location>,
+        captures: Option<(Regex, Captures)>,
+    },
+    /// The path lacks only its last slash to be this location, which passes requests on: nginx
+    /// redirects there.
+    NeedsSlash(Arc<Location>),
+}
+
+impl Locations {
+    /// Sorts the locations of a block. Names are unique; the builder has checked.
+    pub fn new(list: Vec<Arc<Location>>) -> Self {
+        let mut locations = Self::default();
+        let mut prefixes = Vec::new();
+        for location in list {
+            match &location.kind {
+                Match::Exact => {
+                    locations.exact.insert(location.name.clone(), location);
+                }
+                Match::Prefix | Match::PrefixFirm => prefixes.push(location),
+                Match::Pattern(regex) => locations.patterns.push((regex.clone(), location)),
+                Match::Base | Match::Named => {}
+            }
+        }
+        prefixes.sort_by(|a, b| a.name.cmp(&b.name));
+        for location in prefixes {
+            let parent = locations.longest_below(locations.prefixes.len(), &location.name);
+            locations.prefixes.push((location, parent));
+        }
+        locations
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty() && self.patterns.is_empty()
+    }
+
+    /// The location of `path`, or `None` when only the enclosing block is left.
+    pub fn find(&self, path: &[u8]) -> Result<Option<Found>, String> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        if let Some(location) = self.exact.get(path) {
+            return Ok(Some(Found::Location { location: Arc::clone(location), captures: None }));
+        }
+        let prefix = self.longest(path);
+        if let Some(found) = self.needs_slash(path) {
+            return Ok(Some(found));
+        }
+        let mut best = prefix
+            .map(|location| Found::Location { location: Arc::clone(location), captures: None });
+        let mut firm = false;
+        if let Some(location) = prefix {
+            firm = matches!(location.kind, Match::PrefixFirm);
+            match location.locations.find(path)? {
+                // A pattern or an exact name inside ends the search.
+                Some(inner) if ends_search(&inner) => return Ok(Some(inner)),
+                Some(inner) => {
+                    firm |= is_firm(&inner);
+                    best = Some(inner);
+                }
+                None => {}
+            }
+        }
+        if firm {
+            return Ok(best);
+        }
+        for (regex, location) in &self.patterns {
+            if let Some(captures) = regex.captures(path)? {
+                let inner = location.locations.find(path)?;
+                let own = Found::Location {
+                    location: Arc::clone(location),
+                    captures: Some((regex.clone(), captures)),
+                };
+                return Ok(Some(inner.unwrap_or(own)));
+            }
+        }
+        Ok(best)
+    }
+
+    /// The longest prefix location that begins `path`.
+    fn longest(&self, path: &[u8]) -> Option<&Arc<Location>> {
+        self.longest_below(self.upper_bound(path), path).map(|at| &self.prefixes[at].0)
+    }
+
+    /// The longest name that begins `path` among the first `count`. Every name that begins `path`
+    /// sorts at or before it, and begins all names that sort between them, so it is found by
+    /// walking up from the last one.
+    fn longest_below(&self, count: usize, path: &[u8]) -> Option<usize> {
+        let mut at = count.checked_sub(1);
+        while let Some(index) = at {
+            let (location, parent) = &self.prefixes[index];
+            if path.starts_with(&location.name) {
+                return Some(index);
+            }
+            at = *parent;
+        }
+        None
+    }
+
+    fn upper_bound(&self, path: &[u8]) -> usize {
+        self.prefixes.partition_point(|(location, _)| location.name.as_slice() <= path)
+    }
+
+    /// nginx's `auto_redirect`: `/chat` is sent to `/chat/` when that location passes requests on.
+    fn needs_slash(&self, path: &[u8]) -> Option<Found> {
+        let next = &self.prefixes.get(self.upper_bound(path)..)?;
+        let mut slashed = path.to_vec();
+        slashed.push(b'/');
+        let (location, _) = next
+            .iter()
+            .take_while(|(location, _)| location.name.starts_with(path))
+            .find(|(location, _)| location.name == slashed)?;
+        location.pass.is_some().then(|| Found::NeedsSlash(Arc::clone(location)))
+    }
+}
+
+fn ends_search(found: &Found) -> bool {
+    match found {
+        Found::NeedsSlash(_) => true,
+        Found::Location { location, captures } => {
+            captures.is_some() || matches!(location.kind, Match::Exact | Match::Pattern(_))
+        }
+    }
+}
+
+fn is_firm(found: &Found) -> bool {
+    matches!(found, Found::Location { location, .. } if matches!(location.kind, Match::PrefixFirm))
+}

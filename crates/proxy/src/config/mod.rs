@@ -1,0 +1,135 @@
+//! The configuration, compiled: nothing in it is text that a request would have to parse.
+//!
+//! [`build`] makes a [`Config`] from a [`World`](crate::world::World); it is immutable from then on,
+//! and a reload swaps one pointer to it.
+
+mod build;
+mod known;
+mod locations;
+pub(crate) mod map;
+mod process;
+pub(crate) mod server_names;
+pub(crate) mod sockets;
+mod table;
+mod types;
+
+pub use build::{Built, Options, build};
+pub use locations::{Found, Locations, Match};
+pub use map::Map;
+pub use process::{ErrorTarget, Process};
+pub use server_names::ServerNames;
+pub use sockets::{Address, BindFault, Listen};
+pub use table::{entries, manual_pages};
+pub use types::Types;
+
+use crate::log_file::LogFile;
+use crate::modules::return_status::Return;
+use crate::modules::scope;
+use crate::upstream::{Group, Pass};
+use crate::variables::Binding;
+use perdura_conf::Template;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A whole configuration.
+pub struct Config {
+    pub process: Process,
+    /// What each variable of the configuration means, by [`perdura_conf::VariableId`].
+    pub bindings: Box<[Binding]>,
+    /// The sockets to listen on, each once.
+    pub sockets: Vec<Listen>,
+    /// Which server answers on which address, by [`Listen::key`] of the address as it was written.
+    pub endpoints: HashMap<String, Arc<Endpoint>>,
+    pub groups: HashMap<Vec<u8>, Arc<Group>>,
+    /// Every file that log lines go to, in the order of `logs`.
+    log_files: Vec<PathBuf>,
+    pub logs: Vec<Arc<LogFile>>,
+    /// Some `$sent_http_NAME` is used, so the head that is sent must be kept for the log.
+    pub keeps_sent_head: bool,
+}
+
+impl Config {
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub fn listens(&self) -> &[Listen] {
+        &self.sockets
+    }
+
+    pub fn log_files(&self) -> &[PathBuf] {
+        &self.log_files
+    }
+
+    /// The endpoint of an accepted connection: that of its own local address if there is one, else
+    /// that of the socket it came through.
+    pub fn endpoint(
+        &self,
+        socket: &str,
+        local: Option<std::net::SocketAddr>,
+    ) -> Option<&Arc<Endpoint>> {
+        local
+            .and_then(|local| self.endpoints.get(&sockets::key_of(local)))
+            .or_else(|| self.endpoints.get(socket))
+    }
+}
+
+/// The servers of one address.
+pub struct Endpoint {
+    pub default: Arc<Server>,
+    pub names: ServerNames,
+    /// Another endpoint shares the socket, so the local address of a connection must be asked for.
+    pub by_address: bool,
+}
+
+/// One `server` block.
+pub struct Server {
+    /// The first `server_name`, for `$server_name`.
+    pub name: Vec<u8>,
+    /// What holds where no location matches; also the home of server-wide settings.
+    pub base: Arc<Location>,
+    pub locations: Locations,
+    pub named: HashMap<Vec<u8>, Arc<Location>>,
+}
+
+impl std::ops::Deref for Server {
+    type Target = scope::Settings;
+
+    fn deref(&self) -> &Self::Target {
+        &self.base.settings
+    }
+}
+
+/// One `location` block, or the body of a server.
+pub struct Location {
+    /// The text behind `location`, without its modifier.
+    pub name: Vec<u8>,
+    pub kind: Match,
+    pub settings: scope::Settings,
+    pub types: Arc<Types>,
+    /// `return` and its like, in the order of the file.
+    pub program: Vec<Return>,
+    pub pass: Option<Arc<Pass>>,
+    /// Locations inside this one.
+    pub locations: Locations,
+    pub access_logs: Vec<AccessLog>,
+    pub error_logs: Arc<[ErrorTarget]>,
+    pub temp_body: PathBuf,
+}
+
+impl std::ops::Deref for Location {
+    type Target = scope::Settings;
+
+    fn deref(&self) -> &Self::Target {
+        &self.settings
+    }
+}
+
+/// An access log that is on, with its compiled line.
+#[derive(Clone)]
+pub struct AccessLog {
+    pub file: Arc<LogFile>,
+    pub template: Arc<Template>,
+    pub escape: crate::modules::log::Escape,
+}

@@ -1,0 +1,33 @@
+//! What the master needs to know of a configuration.
+
+use crate::log_file::LogFile;
+use crate::modules::error_log::Severity;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The settings of the process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub daemon: bool,
+    pub master_process: bool,
+    /// Threads of the worker; `auto` is resolved.
+    pub worker_processes: usize,
+    pub worker_connections: u32,
+    pub worker_rlimit_nofile: Option<u64>,
+    pub worker_shutdown_timeout_ms: Option<u64>,
+    /// The user and group numbers that the worker takes, when `user` is given.
+    pub user: Option<(u32, u32)>,
+    pub user_name: String,
+    pub pid: PathBuf,
+    /// What relative paths are relative to.
+    pub prefix: PathBuf,
+    pub error_logs: Arc<[ErrorTarget]>,
+}
+
+/// One place for error lines.
+#[derive(Clone, Debug)]
+pub struct ErrorTarget {
+    /// `None` is the standard error stream.
+    pub file: Option<Arc<LogFile>>,
+    pub severity: Severity,
+}

@@ -1,0 +1,113 @@
+//! Addresses to listen on, and the act of binding them.
+//!
+//! The master binds; the worker only accepts.
+
+use rustix::fd::OwnedFd;
+use socket2::{Domain, Socket, Type};
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Where a socket is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    Inet(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    /// As nginx prints it: `127.0.0.1:80`, `[::1]:80`, `unix:/path`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The key of an address in [`crate::config::Config::endpoints`].
+pub fn key_of(address: SocketAddr) -> String {
+    address.to_string()
+}
+
+/// A socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Names the socket across reloads.
+    pub key: String,
+    pub address: Address,
+    pub backlog: u32,
+    pub rcvbuf: Option<u64>,
+    pub sndbuf: Option<u64>,
+    pub ipv6only: bool,
+    pub reuseport: bool,
+    pub deferred: bool,
+}
+
+/// nginx's queue length on Linux.
+pub const BACKLOG: u32 = 511;
+
+/// Why a socket does not listen.
+#[derive(Debug)]
+pub struct BindFault {
+    pub deed: &'static str,
+    pub address: Address,
+    pub error: io::Error,
+}
+
+impl fmt::Display for BindFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.error.raw_os_error().unwrap_or(0);
+        let text = crate::error_text(&self.error);
+        write!(f, "{} to {} failed ({code}: {text})", self.deed, self.address)
+    }
+}
+
+impl Listen {
+    /// Whether the socket takes connections for every address of its family.
+    pub fn is_wildcard(&self) -> bool {
+        match &self.address {
+            Address::Inet(SocketAddr::V4(address)) => *address.ip() == Ipv4Addr::UNSPECIFIED,
+            Address::Inet(SocketAddr::V6(address)) => *address.ip() == Ipv6Addr::UNSPECIFIED,
+            Address::Unix(_) => false,
+        }
+    }
+
+    /// Makes the socket, binds it and listens.
+    pub fn bind(&self) -> Result<OwnedFd, BindFault> {
+        let fault = |deed| move |error| BindFault { deed, address: self.address.clone(), error };
+        let (domain, address) = match &self.address {
+            Address::Inet(address) => (Domain::for_address(*address), (*address).into()),
+            Address::Unix(path) => {
+                (Domain::UNIX, socket2::SockAddr::unix(path).map_err(fault("bind()"))?)
+            }
+        };
+        let socket = Socket::new(domain, Type::STREAM, None).map_err(fault("socket()"))?;
+        socket.set_nonblocking(true).map_err(fault("fcntl(O_NONBLOCK)"))?;
+        if domain != Domain::UNIX {
+            socket.set_reuse_address(true).map_err(fault("setsockopt(SO_REUSEADDR)"))?;
+        }
+        if self.reuseport {
+            socket.set_reuse_port(true).map_err(fault("setsockopt(SO_REUSEPORT)"))?;
+        }
+        if domain == Domain::IPV6 {
+            socket.set_only_v6(self.ipv6only).map_err(fault("setsockopt(IPV6_V6ONLY)"))?;
+        }
+        if let Some(size) = self.rcvbuf {
+            socket.set_recv_buffer_size(size as usize).map_err(fault("setsockopt(SO_RCVBUF)"))?;
+        }
+        if let Some(size) = self.sndbuf {
+            socket.set_send_buffer_size(size as usize).map_err(fault("setsockopt(SO_SNDBUF)"))?;
+        }
+        socket.bind(&address).map_err(fault("bind()"))?;
+        if let Address::Unix(path) = &self.address {
+            use std::os::unix::fs::PermissionsExt;
+            // As nginx: whoever reaches the folder may connect.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+                .map_err(fault("chmod()"))?;
+        }
+        socket.listen(self.backlog as i32).map_err(fault("listen()"))?;
+        Ok(socket.into())
+    }
+}

@@ -1,0 +1,116 @@
+//! The whole table of directives, for suggestions, context hints and the manual.
+
+use crate::modules::{
+    events_block, main_block, return_status, scope, server_block, upstream_block,
+};
+use perdura_conf::{Arity, Context, Contexts, Entry, Kind};
+
+/// Directives that open a block.
+const BLOCKS: &[Entry] = &[
+    block(
+        "events",
+        Context::Events,
+        Contexts::MAIN,
+        "",
+        Arity::NONE,
+        "Holds what concerns connections as such.",
+    ),
+    block("http", Context::Http, Contexts::MAIN, "", Arity::NONE, "Holds the HTTP servers."),
+    block(
+        "server",
+        Context::Server,
+        Contexts::HTTP,
+        "",
+        Arity::NONE,
+        "A virtual server: its addresses, its names and its locations.",
+    ),
+    block(
+        "location",
+        Context::Location,
+        Contexts::SERVER.or(Contexts::LOCATION),
+        "[ = | ~ | ~* | ^~ ] uri | @name",
+        Arity::between(1, 2),
+        "What holds for requests whose path matches. An exact path wins, then the longest `^~` \
+         prefix, then the first regular expression, then the longest prefix.",
+    ),
+    block(
+        "upstream",
+        Context::Upstream,
+        Contexts::HTTP,
+        "name",
+        Arity::exactly(1),
+        "A group of servers that `proxy_pass` can name.",
+    ),
+    block(
+        "map",
+        Context::Table,
+        Contexts::HTTP,
+        "string $variable",
+        Arity::exactly(2),
+        "Makes a variable whose value depends on others. Keys are compared without regard to case; \
+         `default`, `hostnames`, `volatile`, `include` and regular expressions have their meaning.",
+    ),
+    block(
+        "types",
+        Context::Table,
+        Contexts::HTTP.or(Contexts::SERVER).or(Contexts::LOCATION),
+        "",
+        Arity::NONE,
+        "Maps endings of file names to MIME types.",
+    ),
+];
+
+/// `include` is expanded before anything looks at the table.
+const INCLUDE: Entry = Entry {
+    name: "include",
+    kind: Kind::Setting,
+    contexts: Contexts::MAIN
+        .or(Contexts::EVENTS)
+        .or(Contexts::HTTP)
+        .or(Contexts::SERVER)
+        .or(Contexts::LOCATION)
+        .or(Contexts::UPSTREAM),
+    syntax: "file | mask",
+    arity: Arity::exactly(1),
+    default: "",
+    doc: "Reads other files in place; paths are relative to the folder of the main file.",
+};
+
+const fn block(
+    name: &'static str,
+    opens: Context,
+    contexts: Contexts,
+    syntax: &'static str,
+    arity: Arity,
+    doc: &'static str,
+) -> Entry {
+    Entry { name, kind: Kind::Block(opens), contexts, syntax, arity, default: "", doc }
+}
+
+/// The block directive of this name.
+pub(super) fn block_entry(name: &[u8]) -> Option<&'static Entry> {
+    BLOCKS.iter().find(|entry| entry.name.as_bytes() == name)
+}
+
+/// Every directive with the module that it belongs to, in the order of the manual.
+pub fn entries() -> Vec<(&'static str, Entry)> {
+    let mut list: Vec<(&'static str, Entry)> = vec![("blocks", INCLUDE)];
+    list.extend(BLOCKS.iter().map(|entry| ("blocks", *entry)));
+    list.extend(main_block::entries());
+    list.extend(events_block::entries());
+    list.extend(server_block::entries());
+    list.extend(scope::entries());
+    list.push(("return_status", return_status::ENTRY));
+    list.extend(upstream_block::entries());
+    // `error_log` stands in two lists because two kinds of blocks have it; it is one directive.
+    let mut seen = std::collections::HashSet::new();
+    list.retain(|(module, entry)| {
+        seen.insert((*module, entry.name, entry.contexts.has(Context::Upstream)))
+    });
+    list
+}
+
+/// The pages of the manual: file name and text.
+pub fn manual_pages() -> Vec<(String, String)> {
+    perdura_conf::manual::pages(&entries())
+}

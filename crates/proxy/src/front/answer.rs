@@ -1,0 +1,235 @@
+//! From a request to its answer: phases, error pages, internal redirects, the upstream's exchange.
+
+use super::body::{self, BodyFault, Discarded};
+use super::send::{self, Finish};
+use super::serve::{After, Client, Course, has_body};
+use super::special;
+use crate::access_log;
+use crate::error_log;
+use crate::modules::error_log::Severity;
+use crate::modules::error_page::{Override, Rule};
+use crate::phase::{self, From, REDIRECTS_MAX, Step};
+use crate::request::{ErrorPage, Request};
+use crate::response::Response;
+use crate::upstream::{Passed, exchange};
+use crate::uri;
+use crate::worker::Thread;
+use bytes::Bytes;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Runs a request to its end.
+pub async fn run(client: Client, mut request: Request, thread: &Rc<Thread>) -> Course {
+    if request.is_connect() {
+        // CONNECT is answered only where a tunnel to it is configured, which cannot be yet.
+        error_log::request(&request, Severity::Info, "client sent CONNECT method");
+        request.keepalive = false;
+        return refuse(client, request, 405, thread).await;
+    }
+    if request.head.method() == b"TRACE" {
+        error_log::request(&request, Severity::Info, "client sent TRACE method");
+        return refuse(client, request, 405, thread).await;
+    }
+    let step = phase::run(&mut request, From::Start);
+    go_on(client, request, step, thread).await
+}
+
+/// Answers with an error's page.
+pub async fn refuse(client: Client, request: Request, status: u16, thread: &Rc<Thread>) -> Course {
+    go_on(client, request, Step::Refuse(status), thread).await
+}
+
+async fn go_on(
+    mut client: Client,
+    mut request: Request,
+    mut step: Step,
+    thread: &Rc<Thread>,
+) -> Course {
+    loop {
+        step = match step {
+            Step::Next => Step::Refuse(404),
+            Step::Respond(response) => return finish(client, request, response).await,
+            Step::Refuse(status) => refusal(&mut request, status),
+            Step::Redirect { path, args } => redirect(&mut request, path, args),
+            Step::Hang => return hang(client, request),
+            Step::Pass(pass) => match exchange(client, request, &pass, thread).await {
+                Passed::Tunnel => return Course::Tunnel,
+                Passed::Gone(gone, mut request) => {
+                    request.sent.status = 499;
+                    access_log::write(&request);
+                    return Course::Http(*gone, After::Close);
+                }
+                Passed::Response(back, with, response) => {
+                    (client, request) = (*back, *with);
+                    intercepted(&mut request, response)
+                }
+                Passed::Refused(back, with, status) => {
+                    (client, request) = (*back, *with);
+                    Step::Refuse(status)
+                }
+                Passed::BadBody(back, with, fault) => {
+                    (client, request) = (*back, *with);
+                    match bad_body(&mut request, fault) {
+                        Some(step) => step,
+                        None => return Course::Http(client, After::Close),
+                    }
+                }
+            },
+        };
+    }
+}
+
+/// A body that cannot be read: some faults are answered, a client that has gone is only logged.
+fn bad_body(request: &mut Request, fault: BodyFault) -> Option<Step> {
+    request.keepalive = false;
+    match fault {
+        BodyFault::TooLarge | BodyFault::Malformed | BodyFault::Disk => {
+            Some(Step::Refuse(fault.status()))
+        }
+        BodyFault::TimedOut | BodyFault::ClientGone => {
+            request.sent.status = fault.status();
+            access_log::write(request);
+            None
+        }
+    }
+}
+
+fn hang(client: Client, mut request: Request) -> Course {
+    request.sent.status = 444;
+    access_log::write(&request);
+    Course::Http(client, After::Close)
+}
+
+/// What an error leads to: its error page, or nginx's own.
+fn refusal(request: &mut Request, status: u16) -> Step {
+    // After these nginx does not trust what follows on the connection.
+    if matches!(status, 400 | 413 | 414 | 494..=497 | 500 | 501) {
+        request.keepalive = false;
+    }
+    let location = Arc::clone(&request.location);
+    let recursive = location.error_page.recursive_error_pages.0;
+    let may = recursive || request.error_page == ErrorPage::None;
+    let rules = &location.error_page.error_page.0;
+    let rule = rules.iter().find(|rule| rule.statuses.contains(&status));
+    match rule {
+        Some(rule) if may && request.redirects < REDIRECTS_MAX => to_page(request, rule, status),
+        _ => Step::Respond(Response { status, ..Response::default() }),
+    }
+}
+
+fn to_page(request: &mut Request, rule: &Rule, status: u16) -> Step {
+    let target = request.value(&rule.uri);
+    let kept = match rule.change {
+        Override::Keep => Some(special::shown_status(status)),
+        Override::Page => None,
+        Override::To(status) => Some(status),
+    };
+    if target.first() == Some(&b'/') {
+        request.error_page = ErrorPage::Making { status: kept };
+        to_get(request);
+        let (path, args) = uri::split_args(&target);
+        return redirect(request, path.to_vec(), args.unwrap_or_default().to_vec());
+    }
+    if target.first() == Some(&b'@') {
+        request.error_page = ErrorPage::Making { status: kept };
+        return named(request, &target);
+    }
+    let status = match rule.change {
+        Override::To(status @ (301 | 302 | 303 | 307 | 308)) => status,
+        _ => 302,
+    };
+    let mut response = Response { status, ..Response::default() };
+    response.location = Some(target);
+    Step::Respond(response)
+}
+
+/// An error page is asked for by GET, but an answer to HEAD keeps being one.
+fn to_get(request: &mut Request) {
+    if !request.is_head() {
+        request.method = Bytes::from_static(b"GET");
+    }
+}
+
+fn redirect(request: &mut Request, path: Vec<u8>, args: Vec<u8>) -> Step {
+    if !count_redirect(request) {
+        return Step::Respond(Response { status: 500, ..Response::default() });
+    }
+    request.path = path;
+    request.args = args;
+    request.is_unchanged = false;
+    request.is_internal = true;
+    phase::run(request, From::Start)
+}
+
+fn named(request: &mut Request, name: &[u8]) -> Step {
+    if !count_redirect(request) {
+        return Step::Respond(Response { status: 500, ..Response::default() });
+    }
+    let Some(location) = request.server.named.get(name).cloned() else {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let message = format!("could not find named location \"{name}\"");
+        error_log::request(request, Severity::Error, &message);
+        return Step::Respond(Response { status: 500, ..Response::default() });
+    };
+    request.location = location;
+    request.is_internal = true;
+    phase::run(request, From::NamedLocation)
+}
+
+fn count_redirect(request: &mut Request) -> bool {
+    request.redirects += 1;
+    if request.redirects <= REDIRECTS_MAX {
+        return true;
+    }
+    let path = String::from_utf8_lossy(&request.path).into_owned();
+    let message =
+        format!("rewrite or internal redirection cycle while internally redirecting to \"{path}\"");
+    error_log::request(request, Severity::Error, &message);
+    false
+}
+
+/// `proxy_intercept_errors`: an upstream's error is answered with this server's page, if it has one.
+fn intercepted(request: &mut Request, response: Response) -> Step {
+    let location = Arc::clone(&request.location);
+    let has_page = location
+        .error_page
+        .error_page
+        .0
+        .iter()
+        .any(|rule| rule.statuses.contains(&response.status));
+    if location.proxy.proxy_intercept_errors.0 && response.status >= 300 && has_page {
+        return Step::Refuse(response.status);
+    }
+    Step::Respond(response)
+}
+
+async fn finish(mut client: Client, mut request: Request, mut response: Response) -> Course {
+    if let ErrorPage::Making { status: Some(status) } = request.error_page {
+        // The page keeps the status of the error that it stands for.
+        if response.status < 300 || response.status >= 400 || response.location.is_none() {
+            special::complete(&request, &mut response);
+            response.status = status;
+        }
+    }
+    special::complete(&request, &mut response);
+    if has_body(&request) && body::invite(&mut client, &mut request).await.is_err() {
+        request.keepalive = false;
+    }
+    let finish = send::response(&mut client, &mut request, response).await;
+    let after = match finish {
+        Finish::Whole if request.keepalive => after_whole(&mut client, &mut request).await,
+        Finish::Whole if has_body(&request) || !client.buffer.is_empty() => After::Linger,
+        Finish::Whole => After::Close,
+        Finish::TimedOut if request.location.core.reset_timedout_connection.0 => After::Reset,
+        Finish::Broken | Finish::TimedOut => After::Close,
+    };
+    access_log::write(&request);
+    Course::Http(client, after)
+}
+
+async fn after_whole(client: &mut Client, request: &mut Request) -> After {
+    match body::discard(client, request).await {
+        Discarded::Whole => After::KeepAlive,
+        Discarded::Cut => After::Linger,
+    }
+}

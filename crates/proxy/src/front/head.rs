@@ -1,0 +1,191 @@
+//! The head of a response, in nginx's order of fields.
+
+use super::special;
+use crate::clock::{self, Form, Wall};
+use crate::config::Address;
+use crate::error_log;
+use crate::h1::{HeadWriter, Version, same_name};
+use crate::modules::error_log::Severity;
+use crate::request::Request;
+use crate::response::Response;
+use bytes::BytesMut;
+
+/// How the body behind a head is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// No body follows: HEAD, 204, 304, 1xx.
+    None,
+    /// As long as `Content-Length` says.
+    Length,
+    Chunked,
+    /// Until the connection closes.
+    Close,
+}
+
+/// What the connection becomes, as the head says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tie {
+    Upgrade,
+    KeepAlive,
+    Close,
+}
+
+/// Writes the head of `response` and says how its body is framed.
+pub fn write(request: &mut Request, response: &mut Response, out: &mut BytesMut) -> Framing {
+    let framing = framing(request, response);
+    if framing == Framing::Close {
+        request.keepalive = false;
+    }
+    request.sent.status = response.status;
+    if request.version() < Version::HTTP_10 {
+        return framing;
+    }
+    let start = out.len();
+    let added = added_fields(request, response);
+    if let Err(fault) = lines(request, response, framing, &added, out) {
+        // Only computed values can be refused here; what was written before stays.
+        let message = format!("a response field cannot be sent: {fault:?}");
+        error_log::request(request, Severity::Error, &message);
+    }
+    out.extend_from_slice(b"\r\n");
+    if request.config.keeps_sent_head {
+        request.sent.head = Some(bytes::Bytes::copy_from_slice(&out[start..]));
+    }
+    framing
+}
+
+fn framing(request: &Request, response: &mut Response) -> Framing {
+    if response.status == 204 {
+        response.content_type = None;
+        response.last_modified = None;
+        response.content_length = None;
+        return Framing::None;
+    }
+    if response.status == 304 || response.status < 200 || request.is_head() {
+        return Framing::None;
+    }
+    match response.content_length {
+        Some(_) => Framing::Length,
+        None if request.version() >= Version::HTTP_11 => Framing::Chunked,
+        None => Framing::Close,
+    }
+}
+
+type Written = Result<(), crate::h1::UnsafeHead>;
+
+fn lines(
+    request: &Request,
+    response: &Response,
+    framing: Framing,
+    added: &[(Vec<u8>, Vec<u8>)],
+    out: &mut BytesMut,
+) -> Written {
+    let core = &request.location.core;
+    let has = |name: &str| response.fields.iter().any(|(field, _)| same_name(field, name));
+    let mut head = HeadWriter::new(out);
+    match &response.reason {
+        Some(reason) => head.status_line_with(response.status, reason)?,
+        None => head.status_line(response.status),
+    }
+    if !has("server") {
+        head.field(b"Server", special::signature(core.server_tokens).as_bytes())?;
+    }
+    if !has("date") {
+        let mut date = Vec::with_capacity(29);
+        clock::write(Wall::now(), Form::Http, &mut date);
+        head.field(b"Date", &date)?;
+    }
+    if let Some(value) = &response.content_type
+        && !value.is_empty()
+    {
+        head.field(b"Content-Type", value)?;
+    }
+    if let Some(length) = response.content_length {
+        head.field(b"Content-Length", length.to_string().as_bytes())?;
+    }
+    if let Some(value) = &response.last_modified
+        && matches!(response.status, 200 | 206 | 304)
+    {
+        head.field(b"Last-Modified", value)?;
+    }
+    if let Some(location) = &response.location {
+        head.field(b"Location", &absolute(request, location))?;
+    }
+    if framing == Framing::Chunked {
+        head.field(b"Transfer-Encoding", b"chunked")?;
+    }
+    let tie = match response.status {
+        101 => Tie::Upgrade,
+        _ if request.keepalive => Tie::KeepAlive,
+        _ => Tie::Close,
+    };
+    match tie {
+        Tie::Upgrade => head.field(b"Connection", b"upgrade")?,
+        Tie::Close => head.field(b"Connection", b"close")?,
+        Tie::KeepAlive => {
+            head.field(b"Connection", b"keep-alive")?;
+            if let Some(seconds) = core.keepalive_timeout.header_s {
+                head.field(b"Keep-Alive", format!("timeout={seconds}").as_bytes())?;
+            }
+        }
+    }
+    for (name, value) in &response.fields {
+        head.field(name, value)?;
+    }
+    for (name, value) in added {
+        head.field(name, value)?;
+    }
+    Ok(())
+}
+
+/// The fields of `add_header`; an empty value adds none, and one that replaces a field of its own
+/// place does so.
+fn added_fields(request: &Request, response: &mut Response) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut added = Vec::new();
+    for field in &request.location.headers.add_header.0 {
+        if !field.when.holds(response.status) {
+            continue;
+        }
+        let value = request.value(&field.value);
+        if same_name(&field.name, "last-modified") {
+            // nginx replaces the field, also by nothing.
+            response.last_modified = (!value.is_empty()).then_some(value);
+            continue;
+        }
+        if same_name(&field.name, "etag") {
+            response.fields.retain(|(name, _)| !same_name(name, "etag"));
+        }
+        if value.is_empty() {
+            continue;
+        }
+        added.push((field.name.clone(), value));
+    }
+    added
+}
+
+/// A `Location` that begins with a slash gets scheme, host and port in front (`absolute_redirect`).
+fn absolute(request: &Request, location: &[u8]) -> Vec<u8> {
+    let core = &request.location.core;
+    if location.first() != Some(&b'/') || !core.absolute_redirect.0 {
+        return location.to_vec();
+    }
+    let mut out = b"http://".to_vec();
+    if core.server_name_in_redirect.0 {
+        out.extend_from_slice(&request.server.name);
+    } else if !request.host.is_empty() {
+        out.extend_from_slice(&request.host);
+    } else if let Address::Inet(address) = &request.connection.local {
+        match address.ip() {
+            std::net::IpAddr::V4(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
+            std::net::IpAddr::V6(ip) => out.extend_from_slice(format!("[{ip}]").as_bytes()),
+        }
+    }
+    if let Address::Inet(address) = &request.connection.local
+        && core.port_in_redirect.0
+        && address.port() != 80
+    {
+        out.extend_from_slice(format!(":{}", address.port()).as_bytes());
+    }
+    out.extend_from_slice(location);
+    out
+}

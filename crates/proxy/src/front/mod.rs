@@ -1,0 +1,16 @@
+//! The client's side of HTTP/1: requests in, responses out.
+//!
+//! In the order in which data flows: [`serve`] reads heads and runs requests, [`body`] reads their
+//! bodies, [`answer`] turns what the phases decide into a response, [`head`] and [`send`] send it.
+
+mod answer;
+pub mod body;
+mod head;
+mod refused;
+mod send;
+pub(crate) mod serve;
+mod special;
+
+pub use head::write as write_head;
+pub use send::{Finish, Sending, outcome};
+pub use serve::{Client, serve};

@@ -1,0 +1,122 @@
+//! Heads that are no request: the answer, the log lines and the end of the connection.
+
+use super::serve::{After, Client};
+use super::{answer, body};
+use crate::access_log;
+use crate::config::{Config, Endpoint, Server};
+use crate::error_log;
+use crate::h1::{BodyFraming, HeadFault, Progress, RequestParser, RequestRules};
+use crate::modules::error_log::Severity;
+use crate::request::{Body, ErrorPage, Request, Sent};
+use crate::worker::Thread;
+use bytes::Bytes;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Answers a head that breaks the rules, and closes.
+pub async fn fault(
+    config: &Arc<Config>,
+    server: &Arc<Server>,
+    client: Client,
+    ordinal: u64,
+    (fault, line): (HeadFault, Bytes),
+    thread: &Rc<Thread>,
+) {
+    let Some(request) = stand_in(config, server, &client, ordinal, line) else {
+        return;
+    };
+    let reason = fault.reason();
+    error_log::request(&request, Severity::Info, &String::from_utf8_lossy(&reason));
+    match answer::refuse(client, request, fault.status(), thread).await {
+        super::serve::Course::Http(client, After::Linger) => body::linger(client).await,
+        super::serve::Course::Http(client, After::Reset) => client.channel.set_reset_on_close(),
+        _ => {}
+    }
+}
+
+/// A head that stopped in the middle: nginx logs 400 and answers nothing.
+pub fn broken(
+    config: &Arc<Config>,
+    endpoint: &Endpoint,
+    client: &Client,
+    ordinal: u64,
+    line: Bytes,
+) {
+    if let Some(mut request) = stand_in(config, &endpoint.default, client, ordinal, line) {
+        error_log::request(
+            &request,
+            Severity::Info,
+            "client prematurely closed connection while reading client request headers",
+        );
+        request.sent.status = 400;
+        access_log::write(&request);
+    }
+}
+
+/// A head that took too long: nginx logs 408 and answers nothing.
+pub fn timed_out(
+    config: &Arc<Config>,
+    endpoint: &Endpoint,
+    client: &Client,
+    ordinal: u64,
+    line: Bytes,
+) {
+    if let Some(mut request) = stand_in(config, &endpoint.default, client, ordinal, line) {
+        error_log::request(
+            &request,
+            Severity::Info,
+            "client timed out (110: Connection timed out) while reading client request headers",
+        );
+        request.sent.status = 408;
+        access_log::write(&request);
+    }
+}
+
+/// A request that stands for one that could not be read, so that pages and logs have what they need.
+fn stand_in(
+    config: &Arc<Config>,
+    server: &Arc<Server>,
+    client: &Client,
+    ordinal: u64,
+    line: Bytes,
+) -> Option<Request> {
+    const HEAD: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+    let rules = RequestRules::default();
+    let mut parser = RequestParser::new(&rules);
+    let Ok(Progress::Complete { .. }) = parser.parse(HEAD, &rules) else {
+        return None;
+    };
+    Some(Request {
+        config: Arc::clone(config),
+        connection: Rc::clone(&client.facts),
+        ordinal,
+        head: parser.finish(Bytes::from_static(HEAD)),
+        method: Bytes::new(),
+        refused_line: Some(line),
+        framing: BodyFraming::None,
+        expects_continue: false,
+        keepalive: false,
+        host: Vec::new(),
+        location: Arc::clone(&server.base),
+        server: Arc::clone(server),
+        path: Vec::new(),
+        args: Vec::new(),
+        is_unchanged: true,
+        is_internal: false,
+        redirects: 0,
+        error_page: ErrorPage::None,
+        captures: Default::default(),
+        memo: Default::default(),
+        map_depth: Default::default(),
+        started: Instant::now(),
+        body: Body::Unread,
+        body_bytes_read: 0,
+        attempts: Vec::new(),
+        proxy_host: Vec::new(),
+        proxy_port: Vec::new(),
+        upstream_head: None,
+        sent: Sent::default(),
+        close_reason: None,
+    })
+}

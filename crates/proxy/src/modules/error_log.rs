@@ -1,0 +1,74 @@
+//! Where errors are written, and from which level on.
+
+use perdura_conf::{Arity, Each, Fault, Reader, Value, Word, directives};
+
+directives! {
+    /// Writes errors of this level and worse to a file or to `stderr`.
+    error_log: Each<Target> = "", in MAIN | HTTP | SERVER | LOCATION;
+}
+
+/// nginx's levels, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Severity {
+    Emerg = 1,
+    Alert,
+    Crit,
+    Error,
+    Warn,
+    Notice,
+    Info,
+    Debug,
+}
+
+impl Severity {
+    const ALL: [(Severity, &'static str); 8] = [
+        (Severity::Emerg, "emerg"),
+        (Severity::Alert, "alert"),
+        (Severity::Crit, "crit"),
+        (Severity::Error, "error"),
+        (Severity::Warn, "warn"),
+        (Severity::Notice, "notice"),
+        (Severity::Info, "info"),
+        (Severity::Debug, "debug"),
+    ];
+
+    pub fn word(self) -> &'static str {
+        Self::ALL[self as usize - 1].1
+    }
+
+    pub fn parse(text: &[u8]) -> Option<Severity> {
+        Self::ALL.iter().find(|(_, word)| word.as_bytes() == text).map(|(severity, _)| *severity)
+    }
+}
+
+/// One place for error lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub file: Word,
+    pub severity: Severity,
+}
+
+impl Value for Target {
+    const SYNTAX: &'static str = "file [level]";
+    const ARITY: Arity = Arity::between(1, 2);
+
+    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let file = args[0].clone();
+        if file.bytes.starts_with(b"syslog:") || file.bytes.starts_with(b"memory:") {
+            return Err(Fault::new(
+                file.place,
+                format!("\"{}\" in \"error_log\" directive is not supported yet", file.text()),
+            )
+            .hint("write a file or \"stderr\""));
+        }
+        let severity = match args.get(1) {
+            None => Severity::Error,
+            Some(word) => Severity::parse(&word.bytes).ok_or_else(|| {
+                Fault::new(word.place, format!("invalid log level \"{}\"", word.text()))
+                    .hint("levels are: debug, info, notice, warn, error, crit, alert, emerg")
+            })?,
+        };
+        Ok(Target { file, severity })
+    }
+}

@@ -1,0 +1,115 @@
+//! The access log: formats and files.
+
+use perdura_conf::{Arity, Each, Fault, Reader, Template, Value, Word, directives};
+
+directives! {
+    /// Names a format of access-log lines.
+    log_format: Each<Format> = "", in HTTP;
+
+    /// Writes a line for each request; a tunnel's line is written when it ends.
+    access_log: Each<Access> = "", in HTTP | SERVER | LOCATION;
+}
+
+/// How variables are escaped in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    Default,
+    Json,
+    None,
+}
+
+/// A `log_format`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    pub name: Word,
+    pub escape: Escape,
+    pub template: Template,
+}
+
+/// The format that nginx has built in.
+pub const COMBINED: &str = "$remote_addr - $remote_user [$time_local] \"$request\" $status \
+                            $body_bytes_sent \"$http_referer\" \"$http_user_agent\"";
+
+impl Value for Format {
+    const SYNTAX: &'static str = "name [escape=default|json|none] string ...";
+    const ARITY: Arity = Arity::at_least(2);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let name = args[0].clone();
+        let mut rest = &args[1..];
+        let mut escape = Escape::Default;
+        if let Some(value) = rest[0].bytes.strip_prefix(b"escape=") {
+            escape = match value {
+                b"default" => Escape::Default,
+                b"json" => Escape::Json,
+                b"none" => Escape::None,
+                _ => {
+                    return Err(Fault::new(
+                        rest[0].place,
+                        format!(
+                            "unknown log format escaping \"{}\"",
+                            String::from_utf8_lossy(value)
+                        ),
+                    ));
+                }
+            };
+            rest = &rest[1..];
+        }
+        // nginx joins the strings without anything in between.
+        let Some(first) = rest.first() else {
+            return Err(Fault::new(
+                name.place,
+                "invalid number of arguments in \"log_format\" directive",
+            ));
+        };
+        let bytes = rest.iter().flat_map(|word| word.bytes.iter().copied()).collect();
+        let joined = Word { bytes, place: first.place };
+        Ok(Self { name, escape, template: Template::compile(&joined, reader.names)? })
+    }
+}
+
+/// An `access_log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    Off,
+    To { file: Word, path: std::path::PathBuf, format: Option<Word> },
+}
+
+impl Value for Access {
+    const SYNTAX: &'static str = "path [format] | off";
+    const ARITY: Arity = Arity::at_least(1);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        if args[0].is("off") {
+            if let Some(more) = args.get(1) {
+                return Err(Fault::new(
+                    more.place,
+                    "invalid number of arguments in \"access_log\" directive",
+                ));
+            }
+            return Ok(Self::Off);
+        }
+        let unsupported = |word: &Word, what: &str| {
+            Err(Fault::new(
+                word.place,
+                format!("{what} in \"access_log\" directive is not supported yet"),
+            ))
+        };
+        if args[0].bytes.starts_with(b"syslog:") {
+            return unsupported(&args[0], "\"syslog:\"");
+        }
+        if args[0].bytes.contains(&b'$') {
+            return unsupported(&args[0], "a path with variables");
+        }
+        for word in args.iter().skip(2) {
+            let text = word.text();
+            let name = text.split('=').next().unwrap_or_default();
+            if matches!(name, "buffer" | "flush" | "gzip" | "if") {
+                return unsupported(word, &format!("\"{name}\""));
+            }
+            return Err(Fault::new(word.place, format!("invalid parameter \"{text}\"")));
+        }
+        let path = reader.path(&args[0]);
+        Ok(Self::To { file: args[0].clone(), path, format: args.get(1).cloned() })
+    }
+}

@@ -1,0 +1,42 @@
+//! The modules: each file holds its directives, their grammars and defaults, and names no other.
+//!
+//! The order of the lists below is the order of the chapters of the manual.
+
+pub mod core;
+pub mod error_log;
+pub mod error_page;
+pub mod events;
+pub mod headers;
+pub mod index;
+pub mod log;
+pub mod process;
+pub mod proxy;
+pub mod return_status;
+pub mod server;
+pub mod upgrade;
+pub mod upstream;
+
+/// What may stand outside of all blocks.
+pub mod main_block {
+    perdura_conf::modules! { process, error_log }
+}
+
+/// What may stand in `events`.
+pub mod events_block {
+    perdura_conf::modules! { events }
+}
+
+/// What may stand in `http`, `server` and `location`, and is inherited inwards.
+pub mod scope {
+    perdura_conf::modules! { core, index, headers, error_page, log, proxy, upgrade, error_log }
+}
+
+/// What may stand in `server` alone.
+pub mod server_block {
+    perdura_conf::modules! { server }
+}
+
+/// What may stand in `upstream`.
+pub mod upstream_block {
+    perdura_conf::modules! { upstream }
+}

@@ -1,0 +1,70 @@
+//! The process: what nginx's core module sets outside of any block.
+
+use perdura_conf::{Arity, Fault, Flag, Number, Reader, Text, Time, Value, Word, directives};
+
+directives! {
+    /// Runs in the background, detached from the terminal.
+    daemon: Flag = "on", in MAIN;
+
+    /// Runs a master that watches over a worker. Without one, tunnels do not survive a crash.
+    master_process: Flag = "on", in MAIN;
+
+    /// How many threads the worker runs; `auto` is one for each processor.
+    worker_processes: Count = "1", in MAIN;
+
+    /// The limit of open descriptors of the worker.
+    worker_rlimit_nofile: Option<Number> = "", in MAIN;
+
+    /// How long a graceful end waits for requests and tunnels before it closes them.
+    worker_shutdown_timeout: Option<Time> = "", in MAIN;
+
+    /// The user and group that the worker runs as when the master is root.
+    user: Option<User> = "", in MAIN;
+
+    /// The file that holds the process number of the master.
+    pid: Text = "/run/perdura.pid", in MAIN;
+}
+
+/// `auto` or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    Auto,
+    Of(u64),
+}
+
+/// Threads at most; the table of tunnels is laid out for no more.
+pub const THREADS_MAX: u64 = 256;
+
+impl Value for Count {
+    const SYNTAX: &'static str = "number | auto";
+    const ARITY: Arity = Arity::exactly(1);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        if args[0].is("auto") {
+            return Ok(Count::Auto);
+        }
+        let Number(count) = Number::read(args, reader)?;
+        if count == 0 || count > THREADS_MAX {
+            return Err(reader
+                .invalid(&args[0])
+                .hint(format!("write \"auto\" or a number from 1 to {THREADS_MAX}")));
+        }
+        Ok(Count::Of(count))
+    }
+}
+
+/// A user's name and, when given, a group's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub user: Word,
+    pub group: Option<Word>,
+}
+
+impl Value for User {
+    const SYNTAX: &'static str = "user [group]";
+    const ARITY: Arity = Arity::between(1, 2);
+
+    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(User { user: args[0].clone(), group: args.get(1).cloned() })
+    }
+}

@@ -1,0 +1,259 @@
+//! Passing requests to an upstream: the settings of nginx's proxy module.
+//!
+//! What is done with them stands in `upstream/` (the exchange) and `outgoing.rs` (the request that
+//! is sent).
+
+use crate::grammar::{Buffers, TempPath};
+use crate::regex::{Case, Regex};
+use perdura_conf::{
+    Arity, Each, Fault, Flag, Number, Reader, Size, Template, Text, Time, Value, Word, directives,
+};
+
+directives! {
+    /// Passes requests to this server or group. A URI part replaces the part of the path that the
+    /// location matched.
+    proxy_pass: Option<Pass> = "", in LOCATION;
+
+    /// The version of HTTP that is spoken to the upstream.
+    proxy_http_version: HttpVersion = "1.1", in HTTP | SERVER | LOCATION;
+
+    /// Sets a header field of the request that is sent; an empty value drops the field. A block
+    /// that has one does not inherit the outer block's.
+    proxy_set_header: Each<SetHeader> = "", in HTTP | SERVER | LOCATION;
+
+    /// How long a connection to the upstream may take.
+    proxy_connect_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
+
+    /// How long a write to the upstream may stand still.
+    proxy_send_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
+
+    /// How long the upstream may be silent; for a tunnel, how long both sides may be.
+    proxy_read_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
+
+    /// Reads the upstream's answer ahead of the client, into buffers and then a file.
+    proxy_buffering: Flag = "on", in HTTP | SERVER | LOCATION;
+
+    /// The buffer for the head of the upstream's answer.
+    proxy_buffer_size: Size = "4k", in HTTP | SERVER | LOCATION;
+
+    /// How many buffers are read ahead, and their size.
+    proxy_buffers: Buffers = "8 4k", in HTTP | SERVER | LOCATION;
+
+    /// How much of the buffers may wait for the client while more is read.
+    proxy_busy_buffers_size: Option<Size> = "", in HTTP | SERVER | LOCATION;
+
+    /// The largest file that an answer read ahead may need; 0 writes none.
+    proxy_max_temp_file_size: Size = "1024m", in HTTP | SERVER | LOCATION;
+
+    /// Reads the whole body of a request before it is passed on.
+    proxy_request_buffering: Flag = "on", in HTTP | SERVER | LOCATION;
+
+    /// Passes on a response field that is hidden otherwise.
+    proxy_pass_header: Each<Text> = "", in HTTP | SERVER | LOCATION;
+
+    /// Hides a response field from the client.
+    proxy_hide_header: Each<Text> = "", in HTTP | SERVER | LOCATION;
+
+    /// Rewrites the `Location` and `Refresh` fields of answers.
+    proxy_redirect: Each<Redirect> = "default", in HTTP | SERVER | LOCATION;
+
+    /// The folder for answers that do not fit in the buffers.
+    proxy_temp_path: TempPath = "proxy_temp", in HTTP | SERVER | LOCATION;
+
+    /// When a request goes to the next server of its group.
+    proxy_next_upstream: NextUpstream = "error timeout", in HTTP | SERVER | LOCATION;
+
+    /// How many servers are tried; 0 is all.
+    proxy_next_upstream_tries: Number = "0", in HTTP | SERVER | LOCATION;
+
+    /// How long servers are tried; 0 is without limit.
+    proxy_next_upstream_timeout: Time = "0", in HTTP | SERVER | LOCATION;
+
+    /// Answers errors of the upstream with this server's error pages.
+    proxy_intercept_errors: Flag = "off", in HTTP | SERVER | LOCATION;
+
+    /// Finishes the exchange with the upstream although the client has gone.
+    proxy_ignore_client_abort: Flag = "off", in HTTP | SERVER | LOCATION;
+
+    /// Lets the system probe idle connections to the upstream (`SO_KEEPALIVE`).
+    proxy_socket_keepalive: Flag = "off", in HTTP | SERVER | LOCATION;
+}
+
+/// The argument of `proxy_pass`, before its group is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    pub word: Word,
+    pub template: Template,
+}
+
+impl Value for Pass {
+    const SYNTAX: &'static str = "URL";
+    const ARITY: Arity = Arity::exactly(1);
+    const INHERITS: bool = false;
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let word = args[0].clone();
+        let lower = word.bytes.to_ascii_lowercase();
+        if lower.starts_with(b"https://") {
+            return Err(Fault::new(word.place, "https protocol requires SSL support")
+                .hint("TLS to upstreams is not built yet"));
+        }
+        if !lower.starts_with(b"http://") && !lower.contains(&b'$') {
+            return Err(Fault::new(word.place, "invalid URL prefix")
+                .hint("the URL begins with \"http://\""));
+        }
+        let template = Template::compile(&word, reader.names)?;
+        Ok(Self { word, template })
+    }
+}
+
+/// The version spoken to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    Http10,
+    Http11,
+}
+
+impl Value for HttpVersion {
+    const SYNTAX: &'static str = "1.0 | 1.1";
+    const ARITY: Arity = Arity::exactly(1);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        match args[0].bytes.as_slice() {
+            b"1.0" => Ok(Self::Http10),
+            b"1.1" => Ok(Self::Http11),
+            b"2" => Err(Fault::new(
+                args[0].place,
+                "HTTP/2 in \"proxy_http_version\" directive is not supported yet",
+            )),
+            _ => Err(Fault::new(args[0].place, format!("invalid value \"{}\"", args[0].text()))
+                .hint(format!("syntax: {} {}", reader.directive.text(), Self::SYNTAX))),
+        }
+    }
+}
+
+/// One `proxy_set_header`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetHeader {
+    pub name: Vec<u8>,
+    pub value: Template,
+}
+
+impl Value for SetHeader {
+    const SYNTAX: &'static str = "field value";
+    const ARITY: Arity = Arity::exactly(2);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(Self { name: args[0].bytes.clone(), value: Template::compile(&args[1], reader.names)? })
+    }
+}
+
+/// One `proxy_redirect`.
+#[derive(Clone, Debug)]
+pub enum Redirect {
+    /// Made from `proxy_pass` and the location's name.
+    Default,
+    Off,
+    Prefix {
+        redirect: Template,
+        replacement: Template,
+    },
+    Pattern {
+        regex: Regex,
+        replacement: Template,
+    },
+}
+
+impl Value for Redirect {
+    const SYNTAX: &'static str = "default | off | redirect replacement";
+    const ARITY: Arity = Arity::between(1, 2);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        if args.len() == 1 {
+            return match args[0].bytes.as_slice() {
+                b"off" => Ok(Self::Off),
+                b"default" => Ok(Self::Default),
+                _ => Err(Fault::new(
+                    args[0].place,
+                    format!("invalid parameter \"{}\"", args[0].text()),
+                )),
+            };
+        }
+        let replacement = Template::compile(&args[1], reader.names)?;
+        if let Some(pattern) = args[0].bytes.strip_prefix(b"~") {
+            let (case, pattern) = match pattern.strip_prefix(b"*") {
+                Some(pattern) => (Case::Insensitive, pattern),
+                None => (Case::Sensitive, pattern),
+            };
+            let regex = Regex::compile(pattern, &args[0], case, reader.names)?;
+            return Ok(Self::Pattern { regex, replacement });
+        }
+        let redirect = Template::compile(&args[0], reader.names)?;
+        Ok(Self::Prefix { redirect, replacement })
+    }
+}
+
+/// Reasons to try the next server, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextUpstream(u32);
+
+impl NextUpstream {
+    pub const ERROR: u32 = 1;
+    pub const TIMEOUT: u32 = 1 << 1;
+    pub const INVALID_HEADER: u32 = 1 << 2;
+    pub const NON_IDEMPOTENT: u32 = 1 << 3;
+    pub const OFF: u32 = 1 << 4;
+    const STATUSES: [(u16, u32); 7] = [
+        (500, 1 << 5),
+        (502, 1 << 6),
+        (503, 1 << 7),
+        (504, 1 << 8),
+        (403, 1 << 9),
+        (404, 1 << 10),
+        (429, 1 << 11),
+    ];
+
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0 && self.0 & Self::OFF == 0
+    }
+
+    /// Whether an answer with this status goes to the next server.
+    pub fn has_status(self, status: u16) -> bool {
+        Self::STATUSES.iter().any(|(code, bit)| *code == status && self.has(*bit))
+    }
+}
+
+impl Value for NextUpstream {
+    const SYNTAX: &'static str = "error | timeout | invalid_header | http_500 | http_502 | http_503 \
+                                  | http_504 | http_403 | http_404 | http_429 | non_idempotent | off ...";
+    const ARITY: Arity = Arity::at_least(1);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let mut bits = 0;
+        for word in args {
+            let text = word.text();
+            let bit = match &*text {
+                "error" => Some(Self::ERROR),
+                "timeout" => Some(Self::TIMEOUT),
+                "invalid_header" => Some(Self::INVALID_HEADER),
+                "non_idempotent" => Some(Self::NON_IDEMPOTENT),
+                "off" => Some(Self::OFF),
+                // Meant for a cache, which is not built: harmless to accept.
+                "updating" => Some(0),
+                other => other.strip_prefix("http_").and_then(|code| {
+                    let code = code.parse::<u16>().ok()?;
+                    Self::STATUSES.iter().find(|(status, _)| *status == code).map(|(_, bit)| *bit)
+                }),
+            };
+            let Some(bit) = bit else {
+                return Err(Fault::new(word.place, format!("invalid value \"{text}\""))
+                    .hint(format!("syntax: {} {}", reader.directive.text(), Self::SYNTAX)));
+            };
+            if bit != 0 && bits & bit != 0 {
+                return Err(Fault::warning(word.place, format!("duplicate value \"{text}\"")));
+            }
+            bits |= bit;
+        }
+        Ok(Self(bits))
+    }
+}

@@ -1,0 +1,200 @@
+//! One request while it is worked on, and what is known of it for variables and logs.
+//!
+//! The front makes it from a head, the phases move it from location to location, the access log
+//! reads it last. It holds the [`Config`] that it began with; a reload does not change it.
+
+use crate::clock::Wall;
+use crate::config::{Address, Config, Location, Server};
+use crate::h1::{BodyFraming, RequestHead, ResponseHead, Version};
+use crate::regex::{Captures, Regex};
+use bytes::Bytes;
+use perdura_conf::VariableId;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is known of a client's connection.
+pub struct Connection {
+    /// `$connection`: unique in the life of the worker.
+    pub number: u64,
+    pub peer: Peer,
+    /// The address that the client connected to.
+    pub local: Address,
+    /// The key of the socket that it came through.
+    pub socket: Rc<str>,
+    pub accepted: Instant,
+    pub pid: u32,
+}
+
+/// The other end of a client's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Inet(SocketAddr),
+    Unix,
+}
+
+impl Peer {
+    /// `$remote_addr`.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Inet(address) => address.ip().to_string(),
+            Self::Unix => "unix:".to_owned(),
+        }
+    }
+}
+
+/// One attempt to have the request answered by an upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Attempt {
+    /// As `$upstream_addr` shows it; the group's name when no server was live.
+    pub address: String,
+    pub status: Option<u16>,
+    pub connect_time: Option<Duration>,
+    pub header_time: Option<Duration>,
+    pub response_time: Option<Duration>,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub response_length: u64,
+    /// The attempt belongs to another `proxy_pass` than the one before it, after an internal
+    /// redirect.
+    pub after_redirect: bool,
+}
+
+/// What has been sent to the client.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    pub status: u16,
+    pub head_bytes: u64,
+    pub body_bytes: u64,
+    /// The head as it went out, kept only when some `$sent_http_NAME` is used.
+    pub head: Option<Bytes>,
+    pub complete: bool,
+}
+
+/// The body of a request.
+#[derive(Default)]
+pub enum Body {
+    /// Not read yet, or none.
+    #[default]
+    Unread,
+    Memory(Bytes),
+    File {
+        file: std::fs::File,
+        length: u64,
+    },
+}
+
+impl Body {
+    /// Bytes that are in hand.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Unread => 0,
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+}
+
+/// Where the request's response is in the course of its error pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ErrorPage {
+    #[default]
+    None,
+    /// An error page is being made; the status it keeps, if it does.
+    Making { status: Option<u16> },
+}
+
+/// One request.
+pub struct Request {
+    pub config: Arc<Config>,
+    pub connection: Rc<Connection>,
+    /// The number of this request on its connection, from 1.
+    pub ordinal: u64,
+    pub head: RequestHead,
+    /// What is known of the request line of a head that was refused.
+    pub refused_line: Option<Bytes>,
+    /// The method that counts; an error page is asked for by GET.
+    pub method: Bytes,
+    pub framing: BodyFraming,
+    pub expects_continue: bool,
+    pub keepalive: bool,
+    /// The host that was asked for, validated and in lower case; empty when there was none.
+    pub host: Vec<u8>,
+    pub server: Arc<Server>,
+    pub location: Arc<Location>,
+    /// `$uri`: decoded and normalised.
+    pub path: Vec<u8>,
+    pub args: Vec<u8>,
+    /// The path is still what the client sent, so it may be passed on as it was.
+    pub is_unchanged: bool,
+    /// The request has been redirected internally.
+    pub is_internal: bool,
+    pub redirects: u32,
+    pub error_page: ErrorPage,
+    pub captures: RefCell<Option<Captures>>,
+    /// Values of maps and named captures.
+    pub memo: RefCell<HashMap<VariableId, Option<Bytes>>>,
+    pub map_depth: std::cell::Cell<u32>,
+    pub started: Instant,
+    pub body: Body,
+    /// Bytes of the body that came from the client, as they were framed.
+    pub body_bytes_read: u64,
+    pub attempts: Vec<Attempt>,
+    pub proxy_host: Vec<u8>,
+    pub proxy_port: Vec<u8>,
+    pub upstream_head: Option<ResponseHead>,
+    pub sent: Sent,
+    /// Why a tunnel ended, once it has.
+    pub close_reason: Option<&'static str>,
+}
+
+impl Request {
+    pub fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// `$request`: the request line as the client sent it.
+    pub fn request_line(&self) -> &[u8] {
+        self.refused_line.as_deref().unwrap_or_else(|| self.head.request_line())
+    }
+
+    pub fn is_head(&self) -> bool {
+        &self.method[..] == b"HEAD"
+    }
+
+    pub fn is_connect(&self) -> bool {
+        self.head.method() == b"CONNECT"
+    }
+
+    /// A moment for logs.
+    pub fn now(&self) -> Wall {
+        Wall::now()
+    }
+
+    /// Takes what a regular expression matched: `$1` and the named groups.
+    pub fn take_captures(&self, regex: &Regex, captures: Captures) {
+        let mut memo = self.memo.borrow_mut();
+        for (group, id) in regex.named() {
+            let text = captures.group(*group).unwrap_or_default();
+            memo.insert(*id, Some(Bytes::copy_from_slice(text)));
+        }
+        *self.captures.borrow_mut() = Some(captures);
+    }
+
+    /// `$request_length`: the head and what was read of the body.
+    pub fn length(&self) -> u64 {
+        self.head.length() as u64 + self.body_bytes_read
+    }
+
+    /// The last attempt; exchanges begin with one.
+    pub fn attempt(&mut self) -> &mut Attempt {
+        if self.attempts.is_empty() {
+            self.attempts.push(Attempt::default());
+        }
+        let last = self.attempts.len() - 1;
+        &mut self.attempts[last]
+    }
+}

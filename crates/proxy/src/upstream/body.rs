@@ -1,0 +1,405 @@
+//! The body of an upstream's answer on its way to the client.
+//!
+//! With `proxy_buffering on` it is read ahead: into memory up to `proxy_buffers`, then into a file
+//! up to `proxy_max_temp_file_size`, so that a slow client does not hold the upstream. Without, at
+//! most one `proxy_buffer_size` is in hand (T8).
+
+use super::exchange::Answer;
+use super::pool::Kin;
+use super::{Lease, Outcome, Upstream};
+use crate::channel::ChannelFault;
+use crate::error_log;
+use crate::front::{Client, Finish, Sending, outcome};
+use crate::h1::{Chunk, ChunkedDecoder, Persistence, ResponseBody, ResponseFraming};
+use crate::modules::error_log::Severity;
+use crate::request::Request;
+use crate::temp_file;
+use crate::worker::Thread;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+
+/// How much is read from an upstream at once, at most.
+const READ_SIZE: usize = 64 * 1024;
+
+/// How much of a file of buffered bytes is brought back at once.
+const REFILL_SIZE: usize = 64 * 1024;
+
+/// Where the body's end is.
+enum Cutter {
+    Length(u64),
+    Chunked(Box<ChunkedDecoder>),
+    UntilClose,
+    Done,
+}
+
+/// Why the body broke off, in the words of the log.
+enum Cut {
+    Closed,
+    Io(io::Error),
+    TimedOut,
+    Chunks,
+    Disk(io::Error),
+}
+
+/// A body that is still with the upstream.
+pub struct Body {
+    upstream: Upstream,
+    lease: Option<Lease>,
+    kin: Kin,
+    thread: Rc<Thread>,
+    began: Instant,
+    cutter: Cutter,
+    may_keep: bool,
+    is_buffered: bool,
+    received: u64,
+    spool: Option<Spool>,
+}
+
+/// Bytes that wait in a file for the client, framed already.
+struct Spool {
+    file: File,
+    read: u64,
+    written: u64,
+}
+
+impl Body {
+    pub fn new(
+        answer: Answer,
+        framing: ResponseFraming,
+        is_buffered: bool,
+        thread: Rc<Thread>,
+    ) -> Self {
+        let Answer { upstream, lease, kin, began, request_was_sent, .. } = answer;
+        let cutter = match framing.body {
+            ResponseBody::None | ResponseBody::Length(0) => Cutter::Done,
+            ResponseBody::Length(length) => Cutter::Length(length),
+            ResponseBody::Chunked => Cutter::Chunked(Box::new(ChunkedDecoder::new())),
+            ResponseBody::UntilClose => Cutter::UntilClose,
+        };
+        Self {
+            upstream,
+            lease: Some(lease),
+            kin,
+            thread,
+            began,
+            cutter,
+            may_keep: request_was_sent && framing.persistence == Persistence::KeepAlive,
+            is_buffered,
+            received: 0,
+            spool: None,
+        }
+    }
+
+    /// Ends the exchange when the client is not to get the body.
+    pub fn finish_unread(self, request: &mut Request) {
+        self.settle(request);
+    }
+
+    /// Closes the account of the exchange: times, the peer, and the connection, which is kept if
+    /// the answer ended where it should.
+    fn settle(mut self, request: &mut Request) {
+        let attempt = request.attempt();
+        attempt.response_time = Some(self.began.elapsed());
+        attempt.response_length = self.received;
+        let ended = matches!(self.cutter, Cutter::Done);
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let group = std::sync::Arc::clone(lease.group());
+        lease.give_back(Outcome::Fine, crate::now_ms());
+        if !ended || !self.may_keep {
+            return;
+        }
+        if !self.upstream.buffer.is_empty() {
+            let message = "upstream sent more data than specified in \"Content-Length\" header while \
+                           reading upstream";
+            error_log::request(request, Severity::Warn, message);
+            return;
+        }
+        self.thread.pool().put(self.kin, self.upstream, &group.keepalive, Instant::now());
+    }
+
+    /// Sends the body behind what `sending` holds already.
+    pub async fn send(
+        mut self,
+        client: &mut Client,
+        request: &mut Request,
+        mut sending: Sending,
+        limit: Duration,
+    ) -> Finish {
+        let finish = self.pump(client, request, &mut sending, limit).await;
+        self.settle(request);
+        finish
+    }
+
+    async fn pump(
+        &mut self,
+        client: &mut Client,
+        request: &mut Request,
+        sending: &mut Sending,
+        limit: Duration,
+    ) -> Finish {
+        let mut ended = false;
+        let mut cut = None;
+        loop {
+            if !ended && cut.is_none() {
+                match self.decode(request, sending) {
+                    Ok(()) => {}
+                    Err(fault) => cut = Some(fault),
+                }
+                if matches!(self.cutter, Cutter::Done) {
+                    ended = true;
+                    self.end(sending);
+                }
+            }
+            let blocked = match self.flush(client, request, sending) {
+                Ok(blocked) => blocked,
+                Err(error) => return outcome(request, Err(ChannelFault::Io(error))),
+            };
+            let empty = sending.out.is_empty() && self.spool.is_none();
+            if empty && (ended || cut.is_some()) {
+                return self.finished(request, cut);
+            }
+            let wants = !ended && cut.is_none() && self.has_room(request, sending);
+            if wants {
+                match self.read(request) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(fault) => {
+                        if let Cut::Closed = fault
+                            && matches!(self.cutter, Cutter::UntilClose)
+                        {
+                            self.cutter = Cutter::Done;
+                        } else {
+                            cut = Some(fault);
+                        }
+                        continue;
+                    }
+                }
+            }
+            match self.wait(client, request, wants, blocked, limit).await {
+                Ok(()) => {}
+                Err(Waited::Upstream(fault)) => cut = Some(fault),
+                Err(Waited::Client(fault)) => return outcome(request, Err(fault)),
+            }
+        }
+    }
+
+    fn finished(&self, request: &mut Request, cut: Option<Cut>) -> Finish {
+        let message = match cut {
+            None => return outcome(request, Ok(())),
+            Some(Cut::Closed) => {
+                "upstream prematurely closed connection while reading upstream".into()
+            }
+            Some(Cut::TimedOut) => {
+                "upstream timed out (110: Connection timed out) while reading upstream".into()
+            }
+            Some(Cut::Chunks) => {
+                "upstream sent invalid chunked response while reading upstream".into()
+            }
+            Some(Cut::Io(error)) => {
+                format!("recv() failed ({}) while reading upstream", crate::errno_text(&error))
+            }
+            Some(Cut::Disk(error)) => {
+                format!("pwrite() of a response failed ({})", crate::errno_text(&error))
+            }
+        };
+        error_log::request(request, Severity::Error, &message);
+        Finish::Broken
+    }
+
+    /// Moves what was read into the client's framing.
+    fn decode(&mut self, request: &Request, sending: &mut Sending) -> Result<(), Cut> {
+        while !self.upstream.buffer.is_empty() {
+            let before = sending.out.len();
+            let buffer = &mut self.upstream.buffer;
+            let count = match &mut self.cutter {
+                Cutter::Done => return Ok(()),
+                Cutter::UntilClose => {
+                    let data = buffer.split();
+                    sending.body(&data);
+                    data.len()
+                }
+                Cutter::Length(left) => {
+                    let count = (*left).min(buffer.len() as u64) as usize;
+                    sending.body(&buffer.split_to(count));
+                    *left -= count as u64;
+                    if *left == 0 {
+                        self.cutter = Cutter::Done;
+                    }
+                    count
+                }
+                Cutter::Chunked(decoder) => match decoder.decode(buffer) {
+                    Err(_) => return Err(Cut::Chunks),
+                    Ok(Chunk::More { consumed }) => {
+                        let _ = buffer.split_to(consumed);
+                        return Ok(());
+                    }
+                    Ok(Chunk::End { consumed }) => {
+                        let _ = buffer.split_to(consumed);
+                        self.cutter = Cutter::Done;
+                        0
+                    }
+                    Ok(Chunk::Data { start, end, consumed }) => {
+                        let piece = buffer.split_to(consumed);
+                        sending.body(&piece[start..end]);
+                        end - start
+                    }
+                },
+            };
+            self.received += count as u64;
+            if sending.out.len() > before {
+                self.spill(request, sending, before)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves bytes that exceed the memory into the file. What is in the file goes first, so once
+    /// there is one, all that follows goes there too.
+    fn spill(&mut self, request: &Request, sending: &mut Sending, added: usize) -> Result<(), Cut> {
+        if !self.is_buffered {
+            return Ok(());
+        }
+        let proxy = &request.location.proxy;
+        let memory = proxy.proxy_buffers.count * proxy.proxy_buffers.size;
+        if self.spool.is_none() && sending.out.len() <= memory
+            || proxy.proxy_max_temp_file_size.0 == 0
+        {
+            return Ok(());
+        }
+        if self.spool.is_none() {
+            let file = temp_file::create(&proxy.proxy_temp_path.0).map_err(Cut::Disk)?;
+            let message =
+                "an upstream response is buffered to a temporary file while reading upstream";
+            error_log::request(request, Severity::Warn, message);
+            self.spool = Some(Spool { file, read: 0, written: 0 });
+        }
+        // All that was added since `added` follows what the file holds.
+        let bytes = sending.out.split_off(added);
+        if let Some(spool) = &mut self.spool {
+            spool.file.write_all_at(&bytes, spool.written).map_err(Cut::Disk)?;
+            spool.written += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Ends the body, behind the bytes that wait in the file.
+    fn end(&mut self, sending: &mut Sending) {
+        if self.spool.is_none() {
+            sending.end();
+        }
+    }
+
+    /// Writes what the client takes; `true` when it takes no more now.
+    fn flush(
+        &mut self,
+        client: &Client,
+        request: &mut Request,
+        sending: &mut Sending,
+    ) -> io::Result<bool> {
+        loop {
+            match sending.try_flush(&client.channel, request) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            if !self.refill(sending)? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Brings bytes back from the file; `false` when there are none.
+    fn refill(&mut self, sending: &mut Sending) -> io::Result<bool> {
+        let Some(spool) = &mut self.spool else {
+            return Ok(false);
+        };
+        let count = (spool.written - spool.read).min(REFILL_SIZE as u64) as usize;
+        let mut bytes = vec![0; count];
+        spool.file.read_exact_at(&mut bytes, spool.read)?;
+        spool.read += count as u64;
+        sending.out.extend_from_slice(&bytes);
+        if spool.read == spool.written {
+            self.spool = None;
+            if matches!(self.cutter, Cutter::Done) {
+                sending.end();
+            }
+        }
+        Ok(true)
+    }
+
+    fn has_room(&self, request: &Request, sending: &Sending) -> bool {
+        let proxy = &request.location.proxy;
+        if !self.is_buffered {
+            return sending.out.is_empty();
+        }
+        match &self.spool {
+            Some(spool) => spool.written < proxy.proxy_max_temp_file_size.0,
+            None if proxy.proxy_max_temp_file_size.0 == 0 => {
+                sending.out.len() < proxy.proxy_buffers.count * proxy.proxy_buffers.size
+            }
+            None => true,
+        }
+    }
+
+    /// Reads from the upstream; `false` when it has sent nothing.
+    fn read(&mut self, request: &mut Request) -> Result<bool, Cut> {
+        let proxy = &request.location.proxy;
+        let size = match self.is_buffered {
+            true => (proxy.proxy_buffers.count * proxy.proxy_buffers.size).min(READ_SIZE),
+            false => (proxy.proxy_buffer_size.0 as usize).min(READ_SIZE),
+        };
+        self.upstream.buffer.reserve(size.max(1));
+        match self.upstream.channel.try_read(&mut self.upstream.buffer) {
+            Ok(0) => Err(Cut::Closed),
+            Ok(count) => {
+                request.attempt().bytes_received += count as u64;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(Cut::Io(error)),
+        }
+    }
+
+    async fn wait(
+        &self,
+        client: &Client,
+        request: &Request,
+        wants: bool,
+        blocked: bool,
+        send: Duration,
+    ) -> Result<(), Waited> {
+        let proxy = &request.location.proxy;
+        let read = Duration::from_millis(proxy.proxy_read_timeout.0);
+        let limit = if blocked { send } else { read };
+        let watches = !blocked && !proxy.proxy_ignore_client_abort.0;
+        tokio::select! {
+            biased;
+            _ = self.upstream.channel.ready(Interest::READABLE), if wants => Ok(()),
+            ready = client.channel.ready(Interest::WRITABLE), if blocked => {
+                ready.map(|_| ()).map_err(|error| Waited::Client(ChannelFault::Io(error)))
+            }
+            () = client.channel.closed(), if watches => {
+                let error = io::Error::from(io::ErrorKind::ConnectionReset);
+                Err(Waited::Client(ChannelFault::Io(error)))
+            }
+            () = tokio::time::sleep(limit) => match blocked {
+                true => Err(Waited::Client(ChannelFault::TimedOut)),
+                false => Err(Waited::Upstream(Cut::TimedOut)),
+            },
+        }
+    }
+}
+
+/// Whose silence or failure ended a wait.
+enum Waited {
+    Upstream(Cut),
+    Client(ChannelFault),
+}

@@ -1,0 +1,86 @@
+//! A connection to an upstream server, and the lease on the peer that it counts for.
+
+use crate::channel::Channel;
+use crate::config::Address;
+use crate::upstream::{Group, Outcome, Released};
+use bytes::BytesMut;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connection with what has been read of it and not used.
+pub struct Upstream {
+    pub channel: Channel,
+    pub buffer: BytesMut,
+    pub address: Rc<Address>,
+    /// Requests that it has carried, this one included.
+    pub requests: u64,
+    pub made: Instant,
+    /// It has been used before: a failure may only mean that the server had closed it.
+    pub is_reused: bool,
+}
+
+impl Upstream {
+    /// Connects to `address`.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        let channel = match address {
+            Address::Inet(inet) => {
+                let stream = TcpStream::connect(inet).await?;
+                stream.set_nodelay(true)?;
+                Channel::Tcp(stream)
+            }
+            Address::Unix(path) => Channel::Unix(UnixStream::connect(path).await?),
+        };
+        Ok(Self {
+            channel,
+            buffer: BytesMut::new(),
+            address: Rc::new(address.clone()),
+            requests: 1,
+            made: Instant::now(),
+            is_reused: false,
+        })
+    }
+}
+
+/// A place at a peer: it counts as a connection of that peer until it is given back.
+pub struct Lease {
+    group: Arc<Group>,
+    index: usize,
+    given_back: bool,
+}
+
+impl Lease {
+    pub fn new(group: Arc<Group>, index: usize) -> Self {
+        Self { group, index, given_back: false }
+    }
+
+    pub fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Gives the place back and says how it went.
+    pub fn give_back(mut self, outcome: Outcome, now_ms: u64) -> Released {
+        self.given_back = true;
+        self.group.release(self.index, outcome, now_ms)
+    }
+
+    /// Leaves the place taken; whoever ends the tunnel gives it back.
+    pub fn keep(mut self) -> (Arc<Group>, usize) {
+        self.given_back = true;
+        (Arc::clone(&self.group), self.index)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.given_back {
+            self.group.release(self.index, Outcome::Fine, crate::now_ms());
+        }
+    }
+}

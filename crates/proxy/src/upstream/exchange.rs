@@ -1,0 +1,386 @@
+//! One request's exchange with its upstream: choosing a peer, connecting, trying the next one, and
+//! what the answer becomes.
+
+use super::converse::{self, Conversation, Failure};
+use super::outgoing::{self, Aim};
+use super::pool::Kin;
+use super::{Lease, Outcome, Pass, Released, Tried, Upstream, incoming};
+use crate::config::Address;
+use crate::error_log;
+use crate::front::Client;
+use crate::front::body::{self, BodyFault};
+use crate::h1::{ResponseHead, same_name};
+use crate::modules::error_log::Severity;
+use crate::modules::proxy::NextUpstream;
+use crate::request::{Attempt, Request};
+use crate::response::Response;
+use crate::upgrade::{self, Offer};
+use crate::worker::Thread;
+use bytes::BytesMut;
+use perdura_tunnel::Seat;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What came of passing a request on. All but a tunnel give back what they were given.
+pub enum Passed {
+    Tunnel,
+    /// The client went away first.
+    Gone(Box<Client>, Box<Request>),
+    Response(Box<Client>, Box<Request>, Response),
+    Refused(Box<Client>, Box<Request>, u16),
+    /// The client's body could not be read.
+    BadBody(Box<Client>, Box<Request>, BodyFault),
+}
+
+/// How an exchange ended, before the pieces are put together.
+enum Ended {
+    Answer(Box<Answer>),
+    Gone,
+    Refused(u16),
+    BadBody(BodyFault),
+}
+
+/// An answer whose head has been read.
+pub struct Answer {
+    pub upstream: Upstream,
+    pub lease: Lease,
+    pub head: ResponseHead,
+    pub kin: Kin,
+    pub began: Instant,
+    /// The whole request was sent, so the connection can be kept.
+    pub request_was_sent: bool,
+}
+
+/// Passes a request on and reads the answer's head.
+pub async fn exchange(
+    mut client: Client,
+    mut request: Request,
+    pass: &Arc<Pass>,
+    thread: &Rc<Thread>,
+) -> Passed {
+    let ready = match prepare(&mut client, &mut request, pass, thread).await {
+        Ok(ready) => ready,
+        Err(Ended::BadBody(fault)) => {
+            return Passed::BadBody(Box::new(client), Box::new(request), fault);
+        }
+        Err(Ended::Refused(status)) => {
+            return Passed::Refused(Box::new(client), Box::new(request), status);
+        }
+        Err(_) => return Passed::Gone(Box::new(client), Box::new(request)),
+    };
+    let Ready { aim, offer, seat, head } = ready;
+    match try_peers(&mut client, &mut request, &aim, &head, thread).await {
+        Ended::Answer(answer) => {
+            conclude(client, request, pass, thread, *answer, (offer, seat, aim)).await
+        }
+        Ended::Gone => Passed::Gone(Box::new(client), Box::new(request)),
+        Ended::Refused(status) => Passed::Refused(Box::new(client), Box::new(request), status),
+        Ended::BadBody(fault) => Passed::BadBody(Box::new(client), Box::new(request), fault),
+    }
+}
+
+/// What is settled before a peer is chosen.
+struct Ready {
+    aim: Aim,
+    offer: Offer,
+    seat: Option<Seat>,
+    head: BytesMut,
+}
+
+async fn prepare(
+    client: &mut Client,
+    request: &mut Request,
+    pass: &Pass,
+    thread: &Thread,
+) -> Result<Ready, Ended> {
+    let aim = outgoing::aim(request, pass).map_err(|fault| {
+        error_log::request(request, Severity::Error, &fault.to_string());
+        Ended::Refused(fault.status())
+    })?;
+    request.proxy_host.clone_from(&aim.host);
+    request.proxy_port.clone_from(&aim.port);
+    let configured = pass
+        .fields
+        .iter()
+        .find(|(name, _)| same_name(name, "upgrade"))
+        .map(|(_, template)| request.value(template));
+    let offer = upgrade::offer(request, configured.as_deref());
+    if request.location.proxy.proxy_request_buffering.0 || offer.may_switch() {
+        body::read_all(client, request).await.map_err(Ended::BadBody)?;
+    } else {
+        body::invite(client, request).await.map_err(Ended::BadBody)?;
+    }
+    // A seat is had before the upstream is asked, so that no answer can come that has no place.
+    let seat = match offer.may_switch() {
+        false => None,
+        true => Some(thread.seats().reserve().ok_or_else(|| {
+            error_log::request(request, Severity::Alert, "no place left for a tunnel");
+            Ended::Refused(503)
+        })?),
+    };
+    let mut head = BytesMut::with_capacity(1024);
+    let framing = outgoing::framing(request);
+    outgoing::head(request, pass, &aim.uri, framing, &offer, &mut head).map_err(|fault| {
+        let message = format!("a field of the upstream request cannot be sent: {fault:?}");
+        error_log::request(request, Severity::Error, &message);
+        Ended::Refused(400)
+    })?;
+    Ok(Ready { aim, offer, seat, head })
+}
+
+async fn try_peers(
+    client: &mut Client,
+    request: &mut Request,
+    aim: &Aim,
+    head: &BytesMut,
+    thread: &Rc<Thread>,
+) -> Ended {
+    let mut tried = Tried::default();
+    let limit = request.location.proxy.proxy_next_upstream_tries.0 as usize;
+    let mut left = aim.group.tries();
+    if limit > 0 {
+        left = left.min(limit);
+    }
+    let began = Instant::now();
+    let mut after_redirect = !request.attempts.is_empty();
+    loop {
+        let Some(index) = aim.group.pick(&mut tried, crate::now_ms()) else {
+            let address = aim.group.name.clone();
+            request.attempts.push(Attempt {
+                address,
+                status: Some(502),
+                after_redirect,
+                ..Attempt::default()
+            });
+            let url = shown_url(aim, &aim.group.name);
+            let message = "no live upstreams while connecting to upstream";
+            error_log::upstream(request, Severity::Error, message, &url);
+            return Ended::Refused(502);
+        };
+        let lease = Lease::new(Arc::clone(&aim.group), index);
+        let peer = aim.group.peer(index).address.clone();
+        request.attempts.push(Attempt {
+            address: peer.to_string(),
+            after_redirect: std::mem::take(&mut after_redirect),
+            ..Attempt::default()
+        });
+        left = left.saturating_sub(1);
+        let mut failure = match attempt(client, request, aim, head, (lease, &peer), thread).await {
+            Ok(answer) => match status_failure(request, &answer, left) {
+                None => return Ended::Answer(Box::new(answer)),
+                Some(failure) => {
+                    let attempt = request.attempt();
+                    attempt.response_time = Some(answer.began.elapsed());
+                    fail(request, answer.lease, &failure);
+                    failure
+                }
+            },
+            Err(ended) => match ended {
+                AttemptEnd::Gone => return Ended::Gone,
+                AttemptEnd::BadBody(fault) => return Ended::BadBody(fault),
+                AttemptEnd::Failed(lease, failure) => {
+                    fail(request, lease, &failure);
+                    failure
+                }
+            },
+        };
+        // A kept connection that the server had closed says nothing about the server.
+        if failure.was_reused && failure.bit == NextUpstream::ERROR {
+            left += 1;
+            tried = Tried::default();
+            failure.was_reused = false;
+        }
+        request.attempt().status = Some(failure.status);
+        let time_max = request.location.proxy.proxy_next_upstream_timeout.0;
+        let late = time_max > 0 && began.elapsed() >= Duration::from_millis(time_max);
+        if left == 0 || late || !may_retry(request, &failure) {
+            return Ended::Refused(failure.status);
+        }
+    }
+}
+
+/// Whether another peer may have the request: the configuration says so for this failure, and what
+/// was sent can be sent again.
+fn may_retry(request: &Request, failure: &Failure) -> bool {
+    let next = request.location.proxy.proxy_next_upstream;
+    let wanted = match failure.bit {
+        0 => next.has_status(failure.status),
+        bit => next.has(bit),
+    };
+    let idempotent = !matches!(&request.method[..], b"POST" | b"LOCK" | b"PATCH");
+    let repeatable = !failure.request_sent
+        || ((idempotent || next.has(NextUpstream::NON_IDEMPOTENT)) && !failure.body_streamed);
+    wanted && repeatable
+}
+
+fn status_failure(request: &Request, answer: &Answer, left: usize) -> Option<Failure> {
+    let status = answer.head.status();
+    let wanted = left > 0 && request.location.proxy.proxy_next_upstream.has_status(status);
+    let failure = Failure { status, request_sent: true, ..Failure::default() };
+    (wanted && may_retry(request, &failure)).then_some(failure)
+}
+
+fn fail(request: &Request, lease: Lease, failure: &Failure) {
+    // 403 and 404 are the server's opinion, not its failure.
+    let outcome = match failure.status {
+        403 | 404 => Outcome::Fine,
+        _ => Outcome::Failed,
+    };
+    if lease.give_back(outcome, crate::now_ms()) == Released::Disabled {
+        let message = "upstream server temporarily disabled while connecting to upstream";
+        error_log::request(request, Severity::Warn, message);
+    }
+}
+
+/// Why an attempt gave no answer.
+enum AttemptEnd {
+    Gone,
+    BadBody(BodyFault),
+    Failed(Lease, Failure),
+}
+
+async fn attempt(
+    client: &mut Client,
+    request: &mut Request,
+    aim: &Aim,
+    head: &BytesMut,
+    (lease, peer): (Lease, &Address),
+    thread: &Rc<Thread>,
+) -> Result<Answer, AttemptEnd> {
+    let kin = Kin::new(&aim.group, Arc::as_ptr(&request.location) as usize);
+    let began = Instant::now();
+    let url = shown_url(aim, &peer.to_string());
+    let kept = thread.pool().get(&kin, peer);
+    let upstream = match kept {
+        Some(upstream) => upstream,
+        None => match connect(client, request, peer, &url).await {
+            Ok(upstream) => upstream,
+            Err(None) => return Err(AttemptEnd::Gone),
+            Err(Some(failure)) => return Err(AttemptEnd::Failed(lease, failure)),
+        },
+    };
+    request.attempt().connect_time = Some(began.elapsed());
+    let conversation = Conversation { upstream, url: &url };
+    match converse::converse(client, request, conversation, head).await {
+        Ok(heard) => {
+            request.attempt().header_time = Some(began.elapsed());
+            request.attempt().status = Some(heard.head.status());
+            Ok(Answer {
+                upstream: heard.upstream,
+                lease,
+                head: heard.head,
+                kin,
+                began,
+                request_was_sent: heard.request_was_sent,
+            })
+        }
+        Err(converse::Ended::Gone) => Err(AttemptEnd::Gone),
+        Err(converse::Ended::BadBody(fault)) => Err(AttemptEnd::BadBody(fault)),
+        Err(converse::Ended::Failed(failure)) => {
+            request.attempt().response_time = Some(began.elapsed());
+            Err(AttemptEnd::Failed(lease, failure))
+        }
+    }
+}
+
+/// Connects; `Err(None)` when the client went away meanwhile.
+async fn connect(
+    client: &Client,
+    request: &Request,
+    peer: &Address,
+    url: &str,
+) -> Result<Upstream, Option<Failure>> {
+    let limit = Duration::from_millis(request.location.proxy.proxy_connect_timeout.0);
+    let connecting = tokio::time::timeout(limit, Upstream::connect(peer));
+    let watches = !request.location.proxy.proxy_ignore_client_abort.0;
+    let connected = tokio::select! {
+        biased;
+        connected = connecting => connected,
+        () = client.channel.closed(), if watches => {
+            let message = "client prematurely closed connection, so upstream connection is closed too \
+                           while connecting to upstream";
+            error_log::upstream(request, Severity::Info, message, url);
+            return Err(None);
+        }
+    };
+    match connected {
+        Ok(Ok(upstream)) => Ok(upstream),
+        Ok(Err(error)) => {
+            let reason = crate::errno_text(&error);
+            let message = format!("connect() failed ({reason}) while connecting to upstream");
+            let message = match peer {
+                Address::Unix(path) => format!(
+                    "connect() to unix:{} failed ({reason}) while connecting to upstream",
+                    path.display()
+                ),
+                Address::Inet(_) => message,
+            };
+            error_log::upstream(request, Severity::Error, &message, url);
+            Err(Some(Failure { status: 502, bit: NextUpstream::ERROR, ..Failure::default() }))
+        }
+        Err(_) => {
+            let message =
+                "upstream timed out (110: Connection timed out) while connecting to upstream";
+            error_log::upstream(request, Severity::Error, message, url);
+            Err(Some(Failure { status: 504, bit: NextUpstream::TIMEOUT, ..Failure::default() }))
+        }
+    }
+}
+
+/// The URL that logs show: the peer's address with the request's URI.
+fn shown_url(aim: &Aim, peer: &str) -> String {
+    let separator = if peer.starts_with("unix:") { ":" } else { "" };
+    format!("http://{peer}{separator}{}", String::from_utf8_lossy(&aim.uri))
+}
+
+async fn conclude(
+    client: Client,
+    mut request: Request,
+    pass: &Arc<Pass>,
+    thread: &Rc<Thread>,
+    answer: Answer,
+    (offer, seat, aim): (Offer, Option<Seat>, Aim),
+) -> Passed {
+    request.upstream_head = Some(answer.head.clone());
+    if answer.head.status() != 101 {
+        let url = shown_url(&aim, request.attempts.last().map_or("", |one| one.address.as_str()));
+        return match incoming::response(&request, pass, answer, thread) {
+            Ok(response) => Passed::Response(Box::new(client), Box::new(request), response),
+            Err(fault) => {
+                let reason = fault.reason();
+                let message = String::from_utf8_lossy(&reason).into_owned();
+                error_log::upstream(&request, Severity::Error, &message, &url);
+                request.attempt().status = Some(502);
+                Passed::Refused(Box::new(client), Box::new(request), 502)
+            }
+        };
+    }
+    let proof = upgrade::judge(&request, &offer, &answer.head, answer.request_was_sent);
+    let seat = seat.or_else(|| thread.seats().reserve());
+    match (proof, seat) {
+        (Ok(proof), Some(seat)) => {
+            let mut response = incoming::head_of(&request, pass, &answer.head);
+            let mut head = BytesMut::with_capacity(512);
+            crate::front::write_head(&mut request, &mut response, &mut head);
+            let Answer { upstream, lease, .. } = answer;
+            let ends = upgrade::Ends { client, upstream, lease };
+            thread.begin_tunnel(proof, seat, ends, request, head);
+            Passed::Tunnel
+        }
+        (Ok(_), None) => {
+            error_log::request(&request, Severity::Alert, "no place left for a tunnel");
+            Passed::Refused(Box::new(client), Box::new(request), 503)
+        }
+        (Err(why), _) => {
+            let url = shown_url(
+                &aim,
+                &answer.lease.group().peer(answer.lease.index()).address.to_string(),
+            );
+            let message = format!("{} while reading response header from upstream", why.words());
+            error_log::upstream(&request, Severity::Error, &message, &url);
+            request.attempt().response_time = Some(answer.began.elapsed());
+            Passed::Refused(Box::new(client), Box::new(request), 502)
+        }
+    }
+}

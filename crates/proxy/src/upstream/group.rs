@@ -1,0 +1,301 @@
+//! A group of servers and whose turn it is: smooth weighted round robin, as in nginx.
+//!
+//! Shared by all threads of a worker; the lock is held for one pass over the peers.
+
+use crate::config::Address;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// An `upstream` block, or the one server that a `proxy_pass` names directly.
+pub struct Group {
+    pub name: String,
+    /// Whether it stands in the configuration as an `upstream` block.
+    pub explicit: bool,
+    /// The port of an implicit group, for look-ups at run time.
+    pub port: u16,
+    peers: Vec<Peer>,
+    state: Mutex<Vec<PeerState>>,
+    pub keepalive: Keepalive,
+}
+
+/// How connections to the group are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    pub connections: usize,
+    pub local: bool,
+    pub requests: u64,
+    pub time_ms: u64,
+    pub timeout_ms: u64,
+}
+
+/// One address of a server.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: Address,
+    pub weight: u32,
+    pub max_fails: u32,
+    pub fail_timeout_ms: u64,
+    pub backup: bool,
+    pub down: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct PeerState {
+    current_weight: i64,
+    effective_weight: i64,
+    fails: u32,
+    accessed_ms: u64,
+    checked_ms: u64,
+    connections: u32,
+}
+
+/// Which peers a request has tried.
+#[derive(Clone, Debug, Default)]
+pub struct Tried(Vec<bool>);
+
+/// How an attempt with a peer went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Fine,
+    Failed,
+}
+
+/// What a released peer means for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    Quietly,
+    /// `upstream server temporarily disabled`.
+    Disabled,
+}
+
+impl Group {
+    pub fn new(
+        name: String,
+        explicit: bool,
+        port: u16,
+        peers: Vec<Peer>,
+        keepalive: Keepalive,
+    ) -> Self {
+        let state = peers
+            .iter()
+            .map(|peer| PeerState {
+                effective_weight: i64::from(peer.weight),
+                ..Default::default()
+            })
+            .collect();
+        Self { name, explicit, port, peers, state: Mutex::new(state), keepalive }
+    }
+
+    /// The group of a server that `proxy_pass` names directly, with nginx's defaults.
+    pub fn implicit(name: String, port: u16, addresses: Vec<Address>) -> Self {
+        let peer = |address| Peer {
+            address,
+            weight: 1,
+            max_fails: 1,
+            fail_timeout_ms: 10_000,
+            backup: false,
+            down: false,
+        };
+        // Connections are kept only where an `upstream` block stands, as in nginx.
+        let keepalive = Keepalive {
+            connections: 0,
+            local: true,
+            requests: 1000,
+            time_ms: 3_600_000,
+            timeout_ms: 60_000,
+        };
+        Self::new(name, false, port, addresses.into_iter().map(peer).collect(), keepalive)
+    }
+
+    pub fn peer(&self, index: usize) -> &Peer {
+        &self.peers[index]
+    }
+
+    /// How many attempts a request may make: every peer that is not down.
+    pub fn tries(&self) -> usize {
+        self.peers.iter().filter(|peer| !peer.down).count().max(1)
+    }
+
+    /// The peer whose turn it is among those not tried, primaries before backups. `None` when no
+    /// peer is live.
+    pub fn pick(&self, tried: &mut Tried, now_ms: u64) -> Option<usize> {
+        tried.0.resize(self.peers.len(), false);
+        let mut state = self.lock();
+        let single = self.peers.len() == 1;
+        let index = if single {
+            // A lone server is asked whatever it did before.
+            (!self.peers[0].down && !tried.0[0]).then_some(0)
+        } else {
+            self.turn(&mut state, tried, false, now_ms)
+                .or_else(|| self.turn(&mut state, tried, true, now_ms))
+        }?;
+        tried.0[index] = true;
+        state[index].connections += 1;
+        Some(index)
+    }
+
+    fn turn(
+        &self,
+        state: &mut [PeerState],
+        tried: &Tried,
+        backup: bool,
+        now_ms: u64,
+    ) -> Option<usize> {
+        let mut best: Option<usize> = None;
+        let mut total = 0;
+        for (index, peer) in self.peers.iter().enumerate() {
+            let one = &mut state[index];
+            let resting = peer.max_fails > 0
+                && one.fails >= peer.max_fails
+                && now_ms.saturating_sub(one.checked_ms) <= peer.fail_timeout_ms;
+            if peer.backup != backup || peer.down || tried.0[index] || resting {
+                continue;
+            }
+            one.current_weight += one.effective_weight;
+            total += one.effective_weight;
+            if one.effective_weight < i64::from(peer.weight) {
+                one.effective_weight += 1;
+            }
+            if best.is_none_or(|best| state[index].current_weight > state[best].current_weight) {
+                best = Some(index);
+            }
+        }
+        let best = best?;
+        state[best].current_weight -= total;
+        if now_ms.saturating_sub(state[best].checked_ms) > self.peers[best].fail_timeout_ms {
+            state[best].checked_ms = now_ms;
+        }
+        Some(best)
+    }
+
+    /// Gives a peer back after an attempt, or a tunnel's after its end.
+    pub fn release(&self, index: usize, outcome: Outcome, now_ms: u64) -> Released {
+        let single = self.peers.len() == 1;
+        let peer = &self.peers[index];
+        let mut state = self.lock();
+        let one = &mut state[index];
+        one.connections = one.connections.saturating_sub(1);
+        if single {
+            return Released::Quietly;
+        }
+        if outcome == Outcome::Fine {
+            // The server has answered since it was checked last.
+            if one.accessed_ms < one.checked_ms {
+                one.fails = 0;
+            }
+            return Released::Quietly;
+        }
+        one.fails += 1;
+        one.accessed_ms = now_ms;
+        one.checked_ms = now_ms;
+        if peer.max_fails == 0 {
+            return Released::Quietly;
+        }
+        let cost = i64::from(peer.weight / peer.max_fails);
+        one.effective_weight = (one.effective_weight - cost).max(0);
+        if one.fails >= peer.max_fails { Released::Disabled } else { Released::Quietly }
+    }
+
+    /// Counts a tunnel that was taken over from a worker that died.
+    pub fn take(&self, index: usize) {
+        if let Some(one) = self.lock().get_mut(index) {
+            one.connections += 1;
+        }
+    }
+
+    /// The peer with this address.
+    pub fn find(&self, address: &str) -> Option<usize> {
+        self.peers.iter().position(|peer| peer.address.to_string() == address)
+    }
+
+    /// Connections that are open to a peer, tunnels included.
+    pub fn connections(&self, index: usize) -> u32 {
+        self.lock()[index].connections
+    }
+
+    /// Takes over what an older configuration's group with the same name knew of the same peers.
+    pub fn carry_from(&self, older: &Group) {
+        let before = older.lock();
+        let mut state = self.lock();
+        for (index, peer) in self.peers.iter().enumerate() {
+            let same = older.peers.iter().position(|old| old.address == peer.address);
+            if let Some(old) = same {
+                let weight = i64::from(peer.weight);
+                state[index] = before[old];
+                state[index].effective_weight = before[old].effective_weight.min(weight);
+                state[index].current_weight = 0;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PeerState>> {
+        // The state is plain numbers: a panic elsewhere cannot leave it half-made.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEEPALIVE: Keepalive =
+        Keepalive { connections: 0, local: true, requests: 1, time_ms: 1, timeout_ms: 1 };
+
+    fn peer(port: u16, weight: u32, backup: bool) -> Peer {
+        Peer {
+            address: Address::Inet(([127, 0, 0, 1], port).into()),
+            weight,
+            max_fails: 1,
+            fail_timeout_ms: 10_000,
+            backup,
+            down: false,
+        }
+    }
+
+    fn sequence(group: &Group, count: usize) -> Vec<usize> {
+        (0..count)
+            .map(|_| {
+                let index = group.pick(&mut Tried::default(), 0).unwrap();
+                group.release(index, Outcome::Fine, 0);
+                index
+            })
+            .collect()
+    }
+
+    #[test]
+    fn weights_are_spread_smoothly() {
+        let peers = vec![peer(1, 5, false), peer(2, 1, false), peer(3, 1, false)];
+        let group = Group::new("g".into(), true, 0, peers, KEEPALIVE);
+        assert_eq!(sequence(&group, 7), [0, 0, 1, 0, 2, 0, 0]);
+    }
+
+    #[test]
+    fn a_failed_peer_rests_and_a_backup_serves() {
+        let group =
+            Group::new("g".into(), true, 0, vec![peer(1, 1, false), peer(2, 1, true)], KEEPALIVE);
+        let first = group.pick(&mut Tried::default(), 100).unwrap();
+        assert_eq!(first, 0);
+        assert_eq!(group.release(0, Outcome::Failed, 100), Released::Disabled);
+        assert_eq!(group.pick(&mut Tried::default(), 101), Some(1));
+        // After fail_timeout one request tries it again.
+        assert_eq!(group.pick(&mut Tried::default(), 10_200), Some(0));
+    }
+
+    #[test]
+    fn a_request_tries_each_peer_once() {
+        let group =
+            Group::new("g".into(), true, 0, vec![peer(1, 1, false), peer(2, 1, false)], KEEPALIVE);
+        let mut tried = Tried::default();
+        assert!(group.pick(&mut tried, 0).is_some());
+        assert!(group.pick(&mut tried, 0).is_some());
+        assert_eq!(group.pick(&mut tried, 0), None);
+    }
+
+    #[test]
+    fn a_tunnel_counts_until_it_is_released() {
+        let group = Group::new("g".into(), true, 0, vec![peer(1, 1, false)], KEEPALIVE);
+        group.take(0);
+        assert_eq!(group.connections(0), 1);
+        group.release(0, Outcome::Fine, 0);
+        assert_eq!(group.connections(0), 0);
+    }
+}

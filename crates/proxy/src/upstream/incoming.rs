@@ -1,0 +1,106 @@
+//! What an upstream's answer becomes for the client: fields hidden, redirects rewritten, the body
+//! ready to be sent on.
+
+use super::body::Body;
+use super::exchange::Answer;
+use super::{Pass, Redirects, Rule};
+use crate::h1::{Asked, ResponseFault, ResponseHead, response_framing, same_name};
+use crate::request::Request;
+use crate::response::{Content, Response};
+use crate::worker::Thread;
+use bytes::Bytes;
+use std::rc::Rc;
+
+/// Fields of an answer that concern the connection to the upstream only.
+const HOP_BY_HOP: [&str; 3] = ["connection", "transfer-encoding", "content-length"];
+
+/// The response for an answer that is no switch of protocols.
+pub fn response(
+    request: &Request,
+    pass: &Pass,
+    answer: Answer,
+    thread: &Rc<Thread>,
+) -> Result<Response, ResponseFault> {
+    let asked = if request.is_head() { Asked::Head } else { Asked::Other };
+    let framing = response_framing(&answer.head, asked)?;
+    let mut response = head_of(request, pass, &answer.head);
+    response.content_length = framing.content_length;
+    let buffering = request.location.proxy.proxy_buffering.0
+        && answer
+            .head
+            .fields()
+            .first("x-accel-buffering")
+            .is_none_or(|value| !value.eq_ignore_ascii_case(b"no"));
+    let body = Body::new(answer, framing, buffering, Rc::clone(thread));
+    response.content = Content::Upstream(Box::new(body));
+    Ok(response)
+}
+
+/// The head of an answer as the client gets it.
+pub fn head_of(request: &Request, pass: &Pass, head: &ResponseHead) -> Response {
+    let mut response = Response { status: head.status(), ..Response::default() };
+    let reason = head.reason();
+    response.reason = Some(Bytes::copy_from_slice(reason));
+    for (name, value) in head.fields().iter() {
+        if is_hidden(pass, name) {
+            continue;
+        }
+        if same_name(name, "content-type") {
+            response.content_type = Some(value.to_vec());
+        } else if same_name(name, "last-modified") {
+            response.last_modified = Some(value.to_vec());
+        } else if same_name(name, "location") {
+            match rewritten(request, pass, value) {
+                Some(location) => response.location = Some(location),
+                // A relative one that nothing rewrote passes as it is.
+                None => response.field(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)),
+            }
+        } else if same_name(name, "refresh") {
+            let value = refresh(request, pass, value);
+            response.field(Bytes::copy_from_slice(name), value);
+        } else {
+            response.field(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
+        }
+    }
+    response
+}
+
+fn is_hidden(pass: &Pass, name: &[u8]) -> bool {
+    HOP_BY_HOP.iter().any(|known| same_name(name, known))
+        || pass.hidden.contains(&name.to_ascii_lowercase())
+}
+
+/// `proxy_redirect`: the first rule that fits.
+fn rewritten(request: &Request, pass: &Pass, value: &[u8]) -> Option<Vec<u8>> {
+    let Redirects::Rules(rules) = &pass.redirects else {
+        return None;
+    };
+    rules.iter().find_map(|rule| match rule {
+        Rule::Prefix { redirect, replacement } => {
+            let prefix = request.value(redirect);
+            let rest = value.strip_prefix(prefix.as_slice())?;
+            let mut out = request.value(replacement);
+            out.extend_from_slice(rest);
+            Some(out)
+        }
+        Rule::Pattern { regex, replacement } => {
+            let captures = regex.captures(value).ok()??;
+            request.take_captures(regex, captures);
+            // nginx replaces the whole value when a pattern matches.
+            Some(request.value(replacement))
+        }
+    })
+}
+
+/// The URL behind `url=` in a `Refresh` field is rewritten as a `Location` is.
+fn refresh(request: &Request, pass: &Pass, value: &[u8]) -> Vec<u8> {
+    let lower = value.to_ascii_lowercase();
+    let Some(at) = lower.windows(4).position(|part| part == b"url=") else {
+        return value.to_vec();
+    };
+    let (before, url) = value.split_at(at + 4);
+    match rewritten(request, pass, url) {
+        Some(url) => [before, &url].concat(),
+        None => value.to_vec(),
+    }
+}

@@ -1,0 +1,25 @@
+//! The upstream's side: groups of servers, connections to them, and the exchange of one request.
+//!
+//! In the order in which data flows: [`url`] names a server, [`group`] chooses one, [`pool`] keeps
+//! connections, [`outgoing`] writes the request, [`converse`] sends it and hears the answer's head,
+//! [`exchange`] tries one peer after the other, [`incoming`] makes the response, [`body`] sends its
+//! body on.
+
+mod body;
+mod connection;
+mod converse;
+mod exchange;
+mod group;
+mod incoming;
+mod outgoing;
+mod pass;
+mod pool;
+mod url;
+
+pub use body::Body;
+pub use connection::{Lease, Upstream};
+pub use exchange::{Passed, exchange};
+pub use group::{Group, Keepalive, Outcome, Peer, Released, Tried};
+pub use pass::{Pass, Redirects, Rule, Target, UriPart};
+pub use pool::Pool;
+pub use url::{Authority, HTTP_PORT, Host, Url};

@@ -1,0 +1,52 @@
+//! `proxy_pass`, compiled: where a location's requests go and what becomes of their path.
+
+use crate::regex::Regex;
+use crate::upstream::Group;
+use perdura_conf::Template;
+use std::sync::Arc;
+
+/// What a location passes requests to.
+pub struct Pass {
+    pub target: Target,
+    /// Fields set by `proxy_set_header` and by default, in the order in which they are sent.
+    pub fields: Vec<(Vec<u8>, Template)>,
+    /// Names in lower case that are not copied from the client, because they are set or dropped.
+    pub dropped: std::collections::HashSet<Vec<u8>>,
+    /// How `Location` and `Refresh` fields of answers are rewritten.
+    pub redirects: Redirects,
+    /// Response fields, in lower case, that do not reach the client.
+    pub hidden: std::collections::HashSet<Vec<u8>>,
+}
+
+/// The server or group.
+pub enum Target {
+    Fixed {
+        group: Arc<Group>,
+        host: Vec<u8>,
+        port: Vec<u8>,
+        uri: UriPart,
+    },
+    /// The URL has variables: it is cut up for each request.
+    Computed(Template),
+}
+
+/// The part of a `proxy_pass` URL behind the authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UriPart {
+    /// None: the request's own URI is passed as it was sent.
+    Absent,
+    /// It stands for what the location matched.
+    Instead(Vec<u8>),
+}
+
+/// How `Location` and `Refresh` are rewritten, tried in order.
+pub enum Redirects {
+    Off,
+    Rules(Vec<Rule>),
+}
+
+/// One rewriting.
+pub enum Rule {
+    Prefix { redirect: Template, replacement: Template },
+    Pattern { regex: Regex, replacement: Template },
+}

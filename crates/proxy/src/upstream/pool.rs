@@ -1,0 +1,93 @@
+//! Idle connections to upstreams, kept for the next request. Each thread has its own.
+
+use crate::upstream::{Group, Keepalive, Upstream};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Which connections are alike: the group, and the location when the group says `local`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kin {
+    group: String,
+    location: usize,
+}
+
+impl Kin {
+    /// `location` is any number that differs between locations.
+    pub fn new(group: &Group, location: usize) -> Self {
+        let location = if group.keepalive.local { location } else { 0 };
+        Self { group: group.name.clone(), location }
+    }
+}
+
+struct Idle {
+    upstream: Upstream,
+    until: Instant,
+}
+
+/// The idle connections of one thread.
+#[derive(Default)]
+pub struct Pool {
+    by_kin: HashMap<Kin, VecDeque<Idle>>,
+}
+
+impl Pool {
+    /// A connection to `address` that is still open, the one used last first.
+    pub fn get(&mut self, kin: &Kin, address: &crate::config::Address) -> Option<Upstream> {
+        let list = self.by_kin.get_mut(kin)?;
+        while let Some(at) = list.iter().rposition(|idle| *idle.upstream.address == *address) {
+            let mut upstream = list.remove(at)?.upstream;
+            if is_quiet(&mut upstream) {
+                upstream.requests += 1;
+                upstream.is_reused = true;
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection if the group's limits let it; the one idle longest makes room.
+    pub fn put(&mut self, kin: Kin, upstream: Upstream, limits: &Keepalive, now: Instant) {
+        let age = now.duration_since(upstream.made);
+        let spent =
+            upstream.requests >= limits.requests || age.as_millis() as u64 >= limits.time_ms;
+        if limits.connections == 0 || spent || !upstream.buffer.is_empty() {
+            return;
+        }
+        let list = self.by_kin.entry(kin).or_default();
+        if list.len() >= limits.connections {
+            list.pop_front();
+        }
+        let mut upstream = upstream;
+        upstream.buffer = bytes::BytesMut::new();
+        list.push_back(Idle { upstream, until: now + Duration::from_millis(limits.timeout_ms) });
+    }
+
+    /// Closes what has been idle too long or was closed by the server.
+    pub fn sweep(&mut self, now: Instant) {
+        self.by_kin.retain(|_, list| {
+            list.retain_mut(|idle| idle.until > now && is_quiet(&mut idle.upstream));
+            !list.is_empty()
+        });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_kin.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.by_kin.clear();
+    }
+}
+
+/// Open, and nothing was sent without being asked for: such bytes would be taken for the answer to
+/// the next request.
+fn is_quiet(upstream: &mut Upstream) -> bool {
+    upstream.buffer.reserve(1);
+    let quiet = matches!(
+        upstream.channel.try_read(&mut upstream.buffer),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock
+    );
+    upstream.buffer = bytes::BytesMut::new();
+    quiet
+}

@@ -1,0 +1,534 @@
+//! Variables: what a `$name` of the configuration gives for a request.
+//!
+//! Names are bound once, when the configuration is built; here is no look-up by name but that of
+//! header fields, arguments and cookies.
+
+use crate::clock::{self, Form, Wall};
+use crate::config::{Address, Map};
+use crate::h1::same_name;
+use crate::request::{Attempt, Peer, Request};
+use crate::uri;
+use bytes::Bytes;
+use perdura_conf::{Part, Template, VariableId};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a name means.
+#[derive(Clone)]
+pub enum Binding {
+    Getter(Getter),
+    /// `$http_NAME`, with dashes.
+    Field(String),
+    SentField(String),
+    UpstreamField(String),
+    Argument(Vec<u8>),
+    Cookie(Vec<u8>),
+    UpstreamCookie(Vec<u8>),
+    Map(Arc<Map>),
+    /// Set by a named group of a regular expression.
+    Captured,
+    /// Known only when a tunnel has ended; `-` before.
+    Late(Late),
+}
+
+/// Appends a value to the buffer; `false` when the variable has none.
+type Getter = fn(&Request, &mut Vec<u8>) -> bool;
+
+/// Values that a tunnel's log line gets when the tunnel ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Late {
+    BytesSent = 1,
+    BodyBytesSent,
+    RequestTime,
+    UpstreamResponseTime,
+    UpstreamBytesSent,
+    UpstreamBytesReceived,
+    TimeLocal,
+    TimeIso8601,
+    Msec,
+    CloseReason,
+    ConnectionTime,
+}
+
+impl Late {
+    pub const ALL: [Late; 11] = [
+        Late::BytesSent,
+        Late::BodyBytesSent,
+        Late::RequestTime,
+        Late::UpstreamResponseTime,
+        Late::UpstreamBytesSent,
+        Late::UpstreamBytesReceived,
+        Late::TimeLocal,
+        Late::TimeIso8601,
+        Late::Msec,
+        Late::CloseReason,
+        Late::ConnectionTime,
+    ];
+
+    pub fn of_byte(byte: u8) -> Option<Late> {
+        Self::ALL.into_iter().find(|late| *late as u8 == byte)
+    }
+}
+
+/// Maps inside maps, at most; nginx calls deeper ones a cycle.
+const MAP_DEPTH_MAX: u32 = 100;
+
+impl Binding {
+    /// The meaning of `name`, if it has one without a block of the configuration.
+    pub fn of(name: &str) -> Option<Binding> {
+        if let Some((_, binding)) = late_names().into_iter().find(|(known, _)| *known == name) {
+            return Some(Binding::Late(binding));
+        }
+        if let Some((_, getter)) = GETTERS.iter().find(|(known, _)| *known == name) {
+            return Some(Binding::Getter(*getter));
+        }
+        let dashed = |rest: &str| rest.replace('_', "-");
+        let bytes = |rest: &str| rest.as_bytes().to_vec();
+        let prefixes: [(&str, &dyn Fn(&str) -> Binding); 6] = [
+            ("http_", &|rest| Binding::Field(dashed(rest))),
+            ("sent_http_", &|rest| Binding::SentField(dashed(rest))),
+            ("upstream_http_", &|rest| Binding::UpstreamField(dashed(rest))),
+            ("upstream_cookie_", &|rest| Binding::UpstreamCookie(bytes(rest))),
+            ("arg_", &|rest| Binding::Argument(bytes(rest))),
+            ("cookie_", &|rest| Binding::Cookie(bytes(rest))),
+        ];
+        prefixes.iter().find_map(|(prefix, make)| {
+            name.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(make)
+        })
+    }
+}
+
+fn late_names() -> [(&'static str, Late); 11] {
+    [
+        ("bytes_sent", Late::BytesSent),
+        ("body_bytes_sent", Late::BodyBytesSent),
+        ("request_time", Late::RequestTime),
+        ("upstream_response_time", Late::UpstreamResponseTime),
+        ("upstream_bytes_sent", Late::UpstreamBytesSent),
+        ("upstream_bytes_received", Late::UpstreamBytesReceived),
+        ("time_local", Late::TimeLocal),
+        ("time_iso8601", Late::TimeIso8601),
+        ("msec", Late::Msec),
+        ("tunnel_close_reason", Late::CloseReason),
+        ("connection_time", Late::ConnectionTime),
+    ]
+}
+
+impl Request {
+    /// Appends the value of a template; a variable without a value adds nothing.
+    pub fn evaluate(&self, template: &Template, out: &mut Vec<u8>) {
+        for part in template.parts() {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text),
+                Part::Variable(id) => {
+                    self.variable(*id, out);
+                }
+                Part::Capture(group) => self.capture(*group, out),
+            }
+        }
+    }
+
+    /// The value of a template.
+    pub fn value(&self, template: &Template) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.evaluate(template, &mut out);
+        out
+    }
+
+    fn capture(&self, group: u8, out: &mut Vec<u8>) {
+        if let Some(captures) = &*self.captures.borrow()
+            && let Some(text) = captures.group(usize::from(group))
+        {
+            out.extend_from_slice(text);
+        }
+    }
+
+    /// Appends the value of a variable; `false` when it has none.
+    pub fn variable(&self, id: VariableId, out: &mut Vec<u8>) -> bool {
+        let Some(binding) = self.config.bindings.get(id.0 as usize) else {
+            return false;
+        };
+        match binding {
+            Binding::Getter(getter) => getter(self, out),
+            Binding::Field(name) => {
+                let separator: &[u8] = if name == "cookie" { b"; " } else { b", " };
+                join(self.head.fields().all(name), separator, out)
+            }
+            Binding::SentField(name) => sent_field(self, name, out),
+            Binding::UpstreamField(name) => match &self.upstream_head {
+                Some(head) => join(head.fields().all(name), b", ", out),
+                None => false,
+            },
+            Binding::UpstreamCookie(name) => self.upstream_head.as_ref().is_some_and(|head| {
+                let cookies = head.fields().all("set-cookie");
+                put(cookies.filter_map(|line| cookie_in(line, name)).next(), out)
+            }),
+            Binding::Argument(name) => put(uri::argument(&self.args, name), out),
+            Binding::Cookie(name) => {
+                let lines = self.head.fields().all("cookie");
+                put(lines.filter_map(|line| cookie_in(line, name)).next(), out)
+            }
+            Binding::Map(map) => self.mapped(id, map, out),
+            Binding::Captured => match self.memo.borrow().get(&id) {
+                Some(Some(value)) => put(Some(value), out),
+                _ => false,
+            },
+            Binding::Late(late) => self.late(*late, out),
+        }
+    }
+
+    fn mapped(&self, id: VariableId, map: &Arc<Map>, out: &mut Vec<u8>) -> bool {
+        if !map.volatile
+            && let Some(known) = self.memo.borrow().get(&id)
+        {
+            return put(known.as_deref(), out);
+        }
+        if self.map_depth.get() >= MAP_DEPTH_MAX {
+            return false;
+        }
+        self.map_depth.set(self.map_depth.get() + 1);
+        let value = self.map_value(map);
+        self.map_depth.set(self.map_depth.get() - 1);
+        out.extend_from_slice(&value);
+        if !map.volatile {
+            self.memo.borrow_mut().insert(id, Some(Bytes::from(value)));
+        }
+        true
+    }
+
+    fn map_value(&self, map: &Map) -> Vec<u8> {
+        use crate::config::map::Hit;
+        let key = self.value(&map.source);
+        match map.find(&key) {
+            Ok(Hit::Value(template)) => self.value(template),
+            Ok(Hit::Pattern(template, regex, captures)) => {
+                self.take_captures(regex, captures);
+                self.value(template)
+            }
+            Err(why) => {
+                crate::error_log::request(self, crate::modules::error_log::Severity::Alert, &why);
+                self.value(&map.default)
+            }
+        }
+    }
+
+    /// A late value of a request that is no tunnel.
+    fn late(&self, late: Late, out: &mut Vec<u8>) -> bool {
+        match late {
+            Late::BytesSent => number(self.sent.head_bytes + self.sent.body_bytes, out),
+            Late::BodyBytesSent => number(self.sent.body_bytes, out),
+            Late::RequestTime => seconds(self.started.elapsed(), out),
+            Late::UpstreamResponseTime => times(self, |attempt| attempt.response_time, out),
+            Late::UpstreamBytesSent => numbers(self, |attempt| attempt.bytes_sent, out),
+            Late::UpstreamBytesReceived => numbers(self, |attempt| attempt.bytes_received, out),
+            Late::TimeLocal => moment(Form::Log, out),
+            Late::TimeIso8601 => moment(Form::Iso8601, out),
+            Late::Msec => msec(out),
+            Late::CloseReason => put(self.close_reason.map(str::as_bytes), out),
+            Late::ConnectionTime => seconds(self.connection.accepted.elapsed(), out),
+        }
+    }
+}
+
+fn put(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    match value {
+        Some(value) => {
+            out.extend_from_slice(value);
+            true
+        }
+        None => false,
+    }
+}
+
+fn text(value: &str, out: &mut Vec<u8>) -> bool {
+    put(Some(value.as_bytes()), out)
+}
+
+fn number(value: u64, out: &mut Vec<u8>) -> bool {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{value}");
+    put(Some(text.as_bytes()), out)
+}
+
+/// Seconds with three digits behind the point, as nginx writes spans.
+pub fn seconds(span: Duration, out: &mut Vec<u8>) -> bool {
+    text(&format!("{}.{:03}", span.as_secs(), span.subsec_millis()), out)
+}
+
+fn moment(form: Form, out: &mut Vec<u8>) -> bool {
+    clock::write(Wall::now(), form, out);
+    true
+}
+
+fn msec(out: &mut Vec<u8>) -> bool {
+    let now = Wall::now();
+    text(&format!("{}.{:03}", now.seconds, now.millis), out)
+}
+
+fn join<'v>(values: impl Iterator<Item = &'v [u8]>, separator: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut found = false;
+    for value in values {
+        if found {
+            out.extend_from_slice(separator);
+        }
+        out.extend_from_slice(value);
+        found = true;
+    }
+    found
+}
+
+/// The value of a cookie in one `Cookie` or `Set-Cookie` line.
+fn cookie_in<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    line.split(|&byte| byte == b';' || byte == b',').find_map(|part| {
+        let (found, value) = part.trim_ascii().split_at_checked(name.len())?;
+        if !found.eq_ignore_ascii_case(name) {
+            return None;
+        }
+        value.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii)
+    })
+}
+
+fn sent_field(request: &Request, name: &str, out: &mut Vec<u8>) -> bool {
+    let Some(head) = &request.sent.head else {
+        return false;
+    };
+    let values = head.split(|&byte| byte == b'\n').skip(1).filter_map(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        same_name(&line[..colon], name).then(|| line[colon + 1..].trim_ascii())
+    });
+    join(values, b", ", out)
+}
+
+/// One value for each attempt: `a, b`, and `a : b` across an internal redirect.
+fn attempts(
+    request: &Request,
+    out: &mut Vec<u8>,
+    mut one: impl FnMut(&Attempt, &mut Vec<u8>),
+) -> bool {
+    for (index, attempt) in request.attempts.iter().enumerate() {
+        if index > 0 {
+            out.extend_from_slice(if attempt.after_redirect { b" : " } else { b", " });
+        }
+        one(attempt, out);
+    }
+    !request.attempts.is_empty()
+}
+
+fn times(request: &Request, of: impl Fn(&Attempt) -> Option<Duration>, out: &mut Vec<u8>) -> bool {
+    attempts(request, out, |attempt, out| match of(attempt) {
+        Some(span) => {
+            seconds(span, out);
+        }
+        None => out.push(b'-'),
+    })
+}
+
+fn numbers(request: &Request, of: impl Fn(&Attempt) -> u64, out: &mut Vec<u8>) -> bool {
+    attempts(request, out, |attempt, out| {
+        number(of(attempt), out);
+    })
+}
+
+fn server_address(request: &Request, out: &mut Vec<u8>) -> bool {
+    match &request.connection.local {
+        Address::Inet(address) => text(&address.ip().to_string(), out),
+        Address::Unix(path) => text(&format!("unix:{}", path.display()), out),
+    }
+}
+
+fn server_port(request: &Request, out: &mut Vec<u8>) -> bool {
+    match &request.connection.local {
+        Address::Inet(address) => number(u64::from(address.port()), out),
+        Address::Unix(_) => true,
+    }
+}
+
+fn remote_port(request: &Request, out: &mut Vec<u8>) -> bool {
+    match &request.connection.peer {
+        Peer::Inet(address) => number(u64::from(address.port()), out),
+        Peer::Unix => true,
+    }
+}
+
+fn binary_remote_address(request: &Request, out: &mut Vec<u8>) -> bool {
+    match &request.connection.peer {
+        Peer::Inet(address) => match address.ip() {
+            std::net::IpAddr::V4(ip) => put(Some(&ip.octets()), out),
+            std::net::IpAddr::V6(ip) => put(Some(&ip.octets()), out),
+        },
+        Peer::Unix => true,
+    }
+}
+
+fn host(request: &Request, out: &mut Vec<u8>) -> bool {
+    let host = if request.host.is_empty() { &request.server.name } else { &request.host };
+    put(Some(host), out)
+}
+
+fn forwarded_for(request: &Request, out: &mut Vec<u8>) -> bool {
+    if join(request.head.fields().all("x-forwarded-for"), b", ", out) {
+        out.extend_from_slice(b", ");
+    }
+    text(&request.connection.peer.address(), out)
+}
+
+/// The folder in which the location's files are.
+pub fn document_root(request: &Request) -> std::path::PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let root = request.value(&request.location.core.root);
+    let root = std::path::PathBuf::from(std::ffi::OsString::from_vec(root));
+    request.config.process.prefix.join(root)
+}
+
+fn root(request: &Request, out: &mut Vec<u8>) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    put(Some(document_root(request).as_os_str().as_bytes()), out)
+}
+
+fn filename(request: &Request, out: &mut Vec<u8>) -> bool {
+    root(request, out);
+    put(Some(&request.path), out)
+}
+
+fn status(request: &Request, out: &mut Vec<u8>) -> bool {
+    let status = request.sent.status;
+    match status {
+        // HTTP/0.9 has no status line; nginx writes 009.
+        0 if request.version() == crate::h1::Version::HTTP_09 => text("009", out),
+        0 => text("000", out),
+        // 494 to 497 show as 400 to the client, and nginx logs what the client saw.
+        494..=497 => text("400", out),
+        _ => text(&format!("{status:03}"), out),
+    }
+}
+
+fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
+    let Some(value) = request.head.fields().first("authorization") else {
+        return false;
+    };
+    let Some((scheme, rest)) = value.split_at_checked(6) else {
+        return false;
+    };
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return false;
+    }
+    let Some(decoded) = decode_base64(rest.trim_ascii()) else {
+        return false;
+    };
+    let user = decoded.split(|&byte| byte == b':').next().unwrap_or_default();
+    !user.is_empty() && put(Some(user), out)
+}
+
+/// RFC 4648, 4; the padding may be absent.
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() * 3 / 4);
+    let mut bits = 0u32;
+    let mut count = 0;
+    for &byte in text.iter().take_while(|&&byte| byte != b'=') {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+        }
+    }
+    Some(out)
+}
+
+/// Variables with a value of their own, in the order of the alphabet.
+const GETTERS: &[(&str, Getter)] = &[
+    ("args", |r, out| put(Some(&r.args), out) && !r.args.is_empty()),
+    ("binary_remote_addr", binary_remote_address),
+    ("connection", |r, out| number(r.connection.number, out)),
+    ("connection_requests", |r, out| number(r.ordinal, out)),
+    ("content_length", |r, out| put(r.head.fields().first("content-length"), out)),
+    ("content_type", |r, out| put(r.head.fields().first("content-type"), out)),
+    ("document_root", root),
+    ("document_uri", |r, out| put(Some(&r.path), out)),
+    ("host", host),
+    ("hostname", |_, out| text(&crate::hostname(), out)),
+    ("https", |_, out| text("", out)),
+    ("is_args", |r, out| text(if r.args.is_empty() { "" } else { "?" }, out)),
+    ("nginx_version", |_, out| text("1.31.5", out)),
+    ("pid", |r, out| number(u64::from(r.connection.pid), out)),
+    ("pipe", |_, out| text(".", out)),
+    ("proxy_add_x_forwarded_for", forwarded_for),
+    ("proxy_host", |r, out| put(Some(&r.proxy_host), out) && !r.proxy_host.is_empty()),
+    ("proxy_port", |r, out| put(Some(&r.proxy_port), out) && !r.proxy_port.is_empty()),
+    ("query_string", |r, out| put(Some(&r.args), out) && !r.args.is_empty()),
+    ("remote_addr", |r, out| text(&r.connection.peer.address(), out)),
+    ("remote_port", remote_port),
+    ("remote_user", remote_user),
+    ("request", |r, out| put(Some(r.request_line()), out)),
+    ("request_completion", |r, out| text(if r.sent.complete { "OK" } else { "" }, out)),
+    ("request_filename", filename),
+    ("request_length", |r, out| number(r.length(), out)),
+    ("request_method", |r, out| put(Some(&r.method), out)),
+    ("request_uri", |r, out| put(Some(r.head.unparsed_uri()), out)),
+    ("scheme", |_, out| text("http", out)),
+    ("server_addr", server_address),
+    ("server_name", |r, out| put(Some(&r.server.name), out)),
+    ("server_port", server_port),
+    ("server_protocol", |r, out| put(Some(r.head.protocol()), out)),
+    ("status", status),
+    ("upstream_addr", |r, out| {
+        attempts(r, out, |attempt, out| out.extend_from_slice(attempt.address.as_bytes()))
+    }),
+    ("upstream_connect_time", |r, out| times(r, |attempt| attempt.connect_time, out)),
+    ("upstream_header_time", |r, out| times(r, |attempt| attempt.header_time, out)),
+    ("upstream_response_length", |r, out| numbers(r, |attempt| attempt.response_length, out)),
+    ("upstream_status", |r, out| {
+        attempts(r, out, |attempt, out| match attempt.status {
+            Some(status) => {
+                number(u64::from(status), out);
+            }
+            None => out.push(b'-'),
+        })
+    }),
+    ("uri", |r, out| put(Some(&r.path), out)),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_found_in_a_line() {
+        let line = b"a=1; sid = x y ;b=2";
+        assert_eq!(cookie_in(line, b"a"), Some(&b"1"[..]));
+        assert_eq!(cookie_in(line, b"SID"), Some(&b"x y"[..]));
+        assert_eq!(cookie_in(line, b"b"), Some(&b"2"[..]));
+        assert_eq!(cookie_in(line, b"c"), None);
+    }
+
+    #[test]
+    fn base64_is_decoded_or_refused() {
+        assert_eq!(decode_base64(b"dXNlcjpwYXNz").as_deref(), Some(&b"user:pass"[..]));
+        assert_eq!(decode_base64(b"dQ==").as_deref(), Some(&b"u"[..]));
+        assert_eq!(decode_base64(b"?"), None);
+    }
+
+    #[test]
+    fn every_name_is_bound_once() {
+        let mut names: Vec<_> = GETTERS.iter().map(|(name, _)| *name).collect();
+        names.extend(late_names().map(|(name, _)| name));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(Binding::of("http_x_y").is_some());
+        assert!(Binding::of("http_").is_none());
+        assert!(Binding::of("nonsense").is_none());
+    }
+}

@@ -1,0 +1,144 @@
+//! The worker: threads that each run one runtime, accept clients and drive one tunnel engine.
+//!
+//! The master makes it by `clone` and calls [`run_worker`]; from then on it hears of the master
+//! only through the control socket.
+
+mod accept;
+mod obey;
+mod thread;
+mod tunnels;
+
+pub use thread::Thread;
+
+use crate::config::{Config, Options};
+use crate::error_log;
+use crate::modules::error_log::Severity;
+use arc_swap::ArcSwap;
+use perdura_tunnel::{Seats, Table};
+use rustix::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::{mpsc, watch};
+
+/// What the master leaves to a new worker.
+pub struct Inheritance {
+    pub config: Arc<Config>,
+    /// Key and descriptor of each socket that listens.
+    pub listeners: Vec<(String, RawFd)>,
+    pub logs: Vec<(PathBuf, RawFd)>,
+    pub table: Arc<Table>,
+    /// The worker's end of the control socket.
+    pub control: OwnedFd,
+    pub options: Options,
+    /// The table holds tunnels of a worker that died.
+    pub recover: bool,
+}
+
+/// What all threads share.
+pub struct Shared {
+    config: ArcSwap<Config>,
+    table: Arc<Table>,
+    seats: Arc<Seats>,
+    orders: watch::Sender<Arc<Orders>>,
+    /// Numbers for `$connection`.
+    connection_number: AtomicU64,
+    /// Clients' connections that are open.
+    connections: AtomicUsize,
+    threads: usize,
+}
+
+/// What the threads are to do; each confirms when it does.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    pub number: u64,
+    pub life: Life,
+    pub listeners: Vec<(String, RawFd)>,
+}
+
+/// The life of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Serving,
+    /// No new clients; what is open is served to its end, or for this many milliseconds.
+    Ending {
+        limit_ms: Option<u64>,
+    },
+    Stopped,
+}
+
+/// What a thread tells the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It obeys the orders with this number.
+    Confirmed(u64),
+    /// It has ended what was open.
+    Ended,
+}
+
+impl Shared {
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Writes a line that belongs to no request.
+    pub fn log(&self, severity: Severity, message: &str) {
+        error_log::process(&self.config.load().process.error_logs, severity, message);
+    }
+
+    fn next_connection(&self) -> u64 {
+        self.connection_number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Runs the worker until it is told to end; the result is its exit code.
+pub fn run_worker(inheritance: Inheritance) -> i32 {
+    let Inheritance { config, listeners, logs, table, control, options, recover } = inheritance;
+    error_log::set_process(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs());
+    obey::assign_logs(&config, &logs);
+    let threads = config.process.worker_processes.clamp(1, usize::from(table.limits().threads));
+    let seats = Seats::rebuild(Arc::clone(&table));
+    seats.set_bound(seat_bound(&config, threads));
+    let orders = Orders { number: 0, life: Life::Serving, listeners };
+    let shared = Arc::new(Shared {
+        config: ArcSwap::new(config),
+        table,
+        seats,
+        orders: watch::Sender::new(Arc::new(orders)),
+        connection_number: AtomicU64::new(0),
+        connections: AtomicUsize::new(0),
+        threads,
+    });
+    // As many words wait as threads can say before the first one listens: orders come one by one.
+    let (words, heard) = mpsc::channel(threads * WORDS_PER_THREAD);
+    let mut others = Vec::new();
+    for index in 1..threads {
+        let (its_own, words) = (Arc::clone(&shared), words.clone());
+        let name = format!("perdura {index}");
+        let body = move || thread::run(its_own, index as u16, recover, words, None);
+        match std::thread::Builder::new().name(name).spawn(body) {
+            Ok(handle) => others.push(handle),
+            Err(error) => {
+                let reason = crate::errno_text(&error);
+                shared.log(Severity::Alert, &format!("a thread cannot be started ({reason})"));
+                return 2;
+            }
+        }
+    }
+    let master = obey::Master { control, options, heard, ended: 0 };
+    let code = thread::run(shared, 0, recover, words, Some(master));
+    for handle in others {
+        // A thread that panicked has ended the process already.
+        let _ = handle.join();
+    }
+    code
+}
+
+/// How many words of one thread may wait.
+const WORDS_PER_THREAD: usize = 16;
+
+/// How many tunnels there may be: each holds two of the `worker_connections`.
+fn seat_bound(config: &Config, threads: usize) -> u32 {
+    let connections = u64::from(config.process.worker_connections) * threads as u64;
+    u32::try_from(connections / 2).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,185 @@
+//! What the master orders: a new configuration, an end.
+
+use super::{Life, Orders, Shared, Word, seat_bound};
+use crate::config::{Config, Options, build};
+use crate::control::{self, MESSAGE_BYTES_MAX, ToMaster, ToWorker};
+use crate::inherited;
+use crate::modules::error_log::Severity;
+use crate::world::{SNAPSHOT_BYTES_MAX, Snapshot};
+use perdura_conf::Level;
+use rustix::fd::{AsFd, OwnedFd, RawFd};
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+/// The first thread's link to the master and to the other threads.
+pub struct Master {
+    pub control: OwnedFd,
+    pub options: Options,
+    pub heard: mpsc::Receiver<Word>,
+    /// Threads that have ended.
+    pub ended: usize,
+}
+
+/// Tells each log file of a configuration which descriptor it has.
+pub fn assign_logs(config: &Config, logs: &[(PathBuf, RawFd)]) {
+    for file in &config.logs {
+        if let Some((_, number)) = logs.iter().find(|(path, _)| *path == file.path) {
+            file.set_number(*number);
+        }
+    }
+}
+
+/// Obeys until the worker ends.
+pub async fn obey(shared: Arc<Shared>, mut master: Master) {
+    // The duplicate is non-blocking in the runtime's sense; both ends stay packets.
+    if rustix::io::ioctl_fionbio(&master.control, true).is_err() {
+        std::process::abort();
+    }
+    let Ok(socket) = master.control.try_clone().and_then(inherited::watch) else {
+        std::process::abort();
+    };
+    confirmed(&shared, &mut master, 0).await;
+    tell(&master, &ToMaster::Ready);
+    loop {
+        let message = tokio::select! {
+            message = next(&socket) => message,
+            ended = all_ended(&shared, &mut master) => {
+                let () = ended;
+                return tell(&master, &ToMaster::Finished);
+            }
+        };
+        match message {
+            Ok(Some(ToWorker::Reload { snapshot, listeners, logs })) => {
+                match reload(&shared, &master.options, snapshot, listeners, &logs) {
+                    Ok(number) => {
+                        confirmed(&shared, &mut master, number).await;
+                        tell(&master, &ToMaster::Reloaded);
+                    }
+                    Err(why) => tell(&master, &ToMaster::Refused { why }),
+                }
+            }
+            Ok(Some(ToWorker::Quit | ToWorker::Drain)) => {
+                let limit_ms = shared.config().process.worker_shutdown_timeout_ms;
+                let number = order(&shared, |orders| orders.life = Life::Ending { limit_ms });
+                confirmed(&shared, &mut master, number).await;
+                tell(&master, &ToMaster::Released);
+            }
+            Ok(Some(ToWorker::Stop)) => {
+                order(&shared, |orders| orders.life = Life::Stopped);
+            }
+            // Without a master the worker serves on: it is what users are connected to.
+            Ok(None) => {
+                shared.log(Severity::Alert, "the master process has gone; the worker serves on");
+                return all_ended(&shared, &mut master).await;
+            }
+            Err(error) => {
+                let reason = crate::errno_text(&error);
+                shared.log(Severity::Alert, &format!("the control socket failed ({reason})"));
+                return all_ended(&shared, &mut master).await;
+            }
+        }
+    }
+}
+
+async fn next(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<ToWorker>> {
+    debug_assert!(MESSAGE_BYTES_MAX > 0);
+    loop {
+        let mut ready = socket.readable().await?;
+        match ready.try_io(|socket| control::receive(socket.as_fd())) {
+            Err(_) => continue,
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Ok(Some(packet))) => match ToWorker::decode(&packet) {
+                Ok(message) => return Ok(Some(message)),
+                Err(fault) => return Err(io::Error::other(fault)),
+            },
+            Ok(Err(error)) => return Err(error),
+        }
+    }
+}
+
+fn tell(master: &Master, message: &ToMaster) {
+    // A master that does not listen has gone, which the next read says.
+    let _ = control::send(master.control.as_fd(), &message.encode());
+}
+
+/// Gives all threads new orders; the result is their number.
+fn order(shared: &Shared, change: impl FnOnce(&mut Orders)) -> u64 {
+    let mut number = 0;
+    shared.orders.send_modify(|orders| {
+        let mut next = Orders::clone(orders);
+        next.number += 1;
+        change(&mut next);
+        number = next.number;
+        *orders = Arc::new(next);
+    });
+    number
+}
+
+/// Waits until every thread obeys the orders with this number.
+async fn confirmed(shared: &Shared, master: &mut Master, number: u64) {
+    let mut left = shared.threads;
+    while left > 0 {
+        match master.heard.recv().await {
+            Some(Word::Confirmed(heard)) if heard >= number => left -= 1,
+            Some(Word::Ended) => master.ended += 1,
+            Some(Word::Confirmed(_)) => {}
+            None => return,
+        }
+    }
+}
+
+/// Waits until every thread has ended what was open.
+async fn all_ended(shared: &Shared, master: &mut Master) {
+    while master.ended < shared.threads {
+        match master.heard.recv().await {
+            Some(Word::Ended) => master.ended += 1,
+            Some(Word::Confirmed(_)) => {}
+            None => return,
+        }
+    }
+}
+
+/// Builds the new configuration and swaps to it; on any fault the old one stays.
+fn reload(
+    shared: &Arc<Shared>,
+    options: &Options,
+    snapshot: RawFd,
+    listeners: Vec<(String, RawFd)>,
+    logs: &[(PathBuf, RawFd)],
+) -> Result<u64, String> {
+    let snapshot = read_snapshot(snapshot).map_err(|error| error.to_string())?;
+    let built = build(&snapshot, options);
+    let Some(config) = built.config else {
+        let first = built.faults.iter().find(|fault| fault.level == Level::Emerg);
+        return Err(first.map(|fault| fault.message.clone()).unwrap_or_default());
+    };
+    assign_logs(&config, logs);
+    carry(&shared.config(), &config);
+    shared.seats.set_bound(seat_bound(&config, shared.threads));
+    if config.process.worker_processes != shared.threads {
+        let message = "a changed \"worker_processes\" takes effect at the next start";
+        shared.log(Severity::Notice, message);
+    }
+    shared.config.store(config);
+    Ok(order(shared, |orders| orders.listeners = listeners))
+}
+
+/// What goes on from one configuration to the next: what upstream peers count.
+fn carry(old: &Config, new: &Config) {
+    for (name, group) in &new.groups {
+        if let Some(before) = old.groups.get(name) {
+            group.carry_from(before);
+        }
+    }
+}
+
+fn read_snapshot(number: RawFd) -> io::Result<Snapshot> {
+    let mut file = std::fs::File::from(inherited::duplicate(number)?);
+    io::Seek::rewind(&mut file)?;
+    let mut bytes = Vec::new();
+    file.take(SNAPSHOT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Snapshot::decode(&bytes).map_err(io::Error::other)
+}

@@ -1,0 +1,253 @@
+//! One thread of the worker: its runtime, its listeners, its engine, its kept connections.
+
+use super::accept::Listeners;
+use super::obey::{self, Master};
+use super::{Life, Shared, Word, tunnels};
+use crate::config::Config;
+use crate::modules::error_log::Severity;
+use crate::request::Request;
+use crate::upgrade::{self, Ends, Switched};
+use crate::upstream::Pool;
+use bytes::BytesMut;
+use perdura_tunnel::{Close, Engine, Seat, Seats};
+use std::cell::{Cell, RefCell, RefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc};
+
+/// How often kept upstream connections are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How often an ending thread looks whether everything has ended.
+const END_CHECK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the tasks of one thread share.
+pub struct Thread {
+    pub(super) shared: Arc<Shared>,
+    pub(super) engine: RefCell<Engine>,
+    /// A tunnel began or ended: timers may have changed.
+    pub(super) tunnels_changed: Notify,
+    pool: RefCell<Pool>,
+    /// Requests that are being worked on.
+    busy: Rc<Cell<usize>>,
+    /// Connections of this thread.
+    pub(super) open: Rc<Cell<usize>>,
+    ending: Cell<bool>,
+    ending_begins: Notify,
+}
+
+/// Counts a request while it is worked on.
+pub struct Busy(Rc<Cell<usize>>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Thread {
+    /// The configuration that holds now.
+    pub fn config(&self) -> Arc<Config> {
+        self.shared.config()
+    }
+
+    pub fn seats(&self) -> &Arc<Seats> {
+        &self.shared.seats
+    }
+
+    pub fn pool(&self) -> RefMut<'_, Pool> {
+        self.pool.borrow_mut()
+    }
+
+    pub fn busy(&self) -> Busy {
+        self.busy.set(self.busy.get() + 1);
+        Busy(Rc::clone(&self.busy))
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.ending.get()
+    }
+
+    /// Resolves when the worker begins to end.
+    pub async fn ending(&self) {
+        let begins = self.ending_begins.notified();
+        if !self.ending.get() {
+            begins.await;
+        }
+    }
+
+    /// Gives two connections to the engine.
+    pub fn begin_tunnel(
+        &self,
+        proof: Switched,
+        seat: Seat,
+        ends: Ends,
+        request: Request,
+        head: BytesMut,
+    ) {
+        let handoff = match upgrade::hand_over(proof, seat, ends, request, head) {
+            Ok(handoff) => handoff,
+            Err(error) => {
+                let reason = crate::errno_text(&error);
+                return self
+                    .shared
+                    .log(Severity::Error, &format!("a tunnel cannot begin ({reason})"));
+            }
+        };
+        let adopted = self.engine.borrow_mut().adopt(handoff, crate::now_ms());
+        if let Err(refused) = adopted {
+            let message = format!("a tunnel cannot begin: {:?}", refused.fault);
+            self.shared.log(Severity::Error, &message);
+            tunnels::close_account(&refused.handoff.note, &self.config());
+        }
+        self.tunnels_changed.notify_one();
+    }
+}
+
+/// Runs the thread to its end.
+pub fn run(
+    shared: Arc<Shared>,
+    index: u16,
+    recover: bool,
+    words: mpsc::Sender<Word>,
+    master: Option<Master>,
+) -> i32 {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(Default::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let reason = crate::errno_text(&error);
+            shared.log(Severity::Emerg, &format!("a runtime cannot be made ({reason})"));
+            return 2;
+        }
+    };
+    let engine = match tunnels::engine(&shared, index, recover) {
+        Ok(engine) => engine,
+        Err(error) => {
+            let reason = crate::errno_text(&error);
+            shared.log(Severity::Emerg, &format!("the tunnel engine cannot be made ({reason})"));
+            return 2;
+        }
+    };
+    let thread = Rc::new(Thread {
+        shared,
+        engine: RefCell::new(engine),
+        tunnels_changed: Notify::new(),
+        pool: RefCell::default(),
+        busy: Rc::default(),
+        open: Rc::default(),
+        ending: Cell::new(false),
+        ending_begins: Notify::new(),
+    });
+    runtime.block_on(live(thread, words, master));
+    0
+}
+
+async fn live(thread: Rc<Thread>, words: mpsc::Sender<Word>, master: Option<Master>) {
+    spawn_vital(tunnels::drive(Rc::clone(&thread)));
+    spawn_vital(sweep(Rc::clone(&thread)));
+    let obeying = master.map(|master| spawn_vital(obey::obey(Arc::clone(&thread.shared), master)));
+    let mut listeners = Listeners::default();
+    let mut orders = thread.shared.orders.subscribe();
+    loop {
+        let now = Arc::clone(&orders.borrow_and_update());
+        match now.life {
+            Life::Serving => listeners.set(&thread, &now.listeners),
+            Life::Ending { .. } | Life::Stopped => listeners.clear(),
+        }
+        let _ = words.send(Word::Confirmed(now.number)).await;
+        match now.life {
+            Life::Serving => {
+                if orders.changed().await.is_err() {
+                    break;
+                }
+            }
+            Life::Ending { limit_ms } => {
+                end_gracefully(&thread, limit_ms, &mut orders).await;
+                break;
+            }
+            Life::Stopped => break,
+        }
+    }
+    tunnels::close_all(&thread, Close::Shutdown);
+    let _ = words.send(Word::Ended).await;
+    if let Some(obeying) = obeying {
+        let _ = obeying.await;
+    }
+}
+
+/// Waits until requests and tunnels have ended, the time is over, or a stop is ordered.
+async fn end_gracefully(
+    thread: &Rc<Thread>,
+    limit_ms: Option<u64>,
+    orders: &mut tokio::sync::watch::Receiver<Arc<super::Orders>>,
+) {
+    thread.ending.set(true);
+    thread.ending_begins.notify_waiters();
+    thread.pool().clear();
+    let deadline = limit_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+    loop {
+        let quiet = thread.busy.get() == 0 && thread.engine.borrow().is_empty();
+        let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if quiet || late || orders.borrow().life == Life::Stopped {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(END_CHECK_EVERY) => {}
+            _ = orders.changed() => {}
+        }
+    }
+}
+
+async fn sweep(thread: Rc<Thread>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        if !thread.pool().is_empty() {
+            thread.pool().sweep(Instant::now());
+        }
+    }
+}
+
+/// Spawns a task without which the thread is useless: a panic in it ends the process, and the
+/// master makes a new worker that goes on with the tunnels.
+fn spawn_vital(task: impl Future<Output = ()> + 'static) -> tokio::task::JoinHandle<()> {
+    let handle = tokio::task::spawn_local(task);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = handle.await
+            && error.is_panic()
+        {
+            std::process::abort();
+        }
+    })
+}
+
+impl Thread {
+    /// Counts a connection of this thread; `None` when there may be no more.
+    pub(super) fn admit(self: &Rc<Self>) -> Option<Admitted> {
+        let limit = u64::from(self.shared.config.load().process.worker_connections);
+        let limit = limit * self.shared.threads as u64;
+        let tunnels = 2 * u64::from(self.shared.seats.in_use());
+        let open = self.shared.connections.load(Ordering::Relaxed) as u64;
+        if open + tunnels >= limit {
+            return None;
+        }
+        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        self.open.set(self.open.get() + 1);
+        Some(Admitted(Rc::clone(self)))
+    }
+}
+
+/// A connection that counts among those of its thread.
+pub struct Admitted(Rc<Thread>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+    }
+}

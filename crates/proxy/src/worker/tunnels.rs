@@ -1,0 +1,165 @@
+//! Drives the tunnel engine from within the runtime: its epoll instance is nested in the runtime's,
+//! one batch of events a turn.
+
+use super::{Shared, Thread};
+use crate::config::Config;
+use crate::inherited;
+use crate::ledger::Ledger;
+use crate::modules::error_log::Severity;
+use crate::upstream::Outcome;
+use perdura_tunnel::{Adopted, Batch, Close, Engine};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the driver sleeps when no timer runs.
+const FOREVER: Duration = Duration::from_secs(3600);
+
+/// The engine of a thread: a new one, or one that goes on with a dead worker's tunnels.
+pub fn engine(shared: &Arc<Shared>, index: u16, recover: bool) -> io::Result<Engine> {
+    let table = Arc::clone(&shared.table);
+    let seats = Arc::clone(&shared.seats);
+    if !recover {
+        return Engine::new(table, seats, index);
+    }
+    let began = Instant::now();
+    let recovered = Engine::recover(table, seats, index, crate::now_ms())?;
+    let config = shared.config();
+    for tunnel in &recovered.adopted {
+        take_account(tunnel, &config);
+    }
+    for dropped in &recovered.dropped {
+        let message = format!("tunnel record {} dropped: {:?}", dropped.record, dropped.why);
+        shared.log(Severity::Error, &message);
+    }
+    shared.log(
+        Severity::Notice,
+        &format!(
+            "adopted {} tunnels in {} ms, {} dropped",
+            recovered.adopted.len(),
+            began.elapsed().as_millis(),
+            recovered.dropped.len()
+        ),
+    );
+    Ok(recovered.engine)
+}
+
+/// Counts an adopted tunnel at its peer again.
+fn take_account(tunnel: &Adopted, config: &Config) {
+    let Some(ledger) = Ledger::decode(&tunnel.note) else {
+        return;
+    };
+    if let Some(group) = config.groups.values().find(|group| group.name == ledger.group)
+        && let Some(index) = group.find(&ledger.peer)
+    {
+        group.take(index);
+    }
+}
+
+/// Gives back the peer of a tunnel that could not begin.
+pub fn close_account(note: &[u8], config: &Config) {
+    let Some(ledger) = Ledger::decode(note) else {
+        return;
+    };
+    if let Some(group) = config.groups.values().find(|group| group.name == ledger.group)
+        && let Some(index) = group.find(&ledger.peer)
+    {
+        group.release(index, Outcome::Fine, crate::now_ms());
+    }
+}
+
+/// Handles the engine's events and timers for as long as the thread lives.
+pub async fn drive(thread: Rc<Thread>) {
+    let own = thread.engine.borrow().fd().try_clone_to_owned();
+    // The duplicate is the same epoll instance; it goes when this worker does, the engine's stays.
+    let events = match own.and_then(inherited::watch) {
+        Ok(events) => events,
+        Err(error) => {
+            let reason = crate::errno_text(&error);
+            thread.shared.log(Severity::Emerg, &format!("epoll_ctl() failed ({reason})"));
+            std::process::abort();
+        }
+    };
+    let timer = tokio::time::sleep(FOREVER);
+    tokio::pin!(timer);
+    let mut armed = None;
+    // Tunnels that were adopted may have events that nobody will announce again.
+    let mut full = turn(&thread) == Batch::Full;
+    loop {
+        arm(&thread, timer.as_mut(), &mut armed);
+        if full {
+            tokio::task::yield_now().await;
+            full = turn(&thread) == Batch::Full;
+            continue;
+        }
+        tokio::select! {
+            biased;
+            ready = events.readable() => {
+                let Ok(mut ready) = ready else {
+                    std::process::abort();
+                };
+                match turn(&thread) {
+                    // The list is drained: every new event makes a new edge.
+                    Batch::Short => ready.clear_ready(),
+                    Batch::Full => full = true,
+                }
+            }
+            () = &mut timer => {
+                armed = None;
+                thread.engine.borrow_mut().expire(crate::now_ms());
+                settle(&thread);
+            }
+            () = thread.tunnels_changed.notified() => settle(&thread),
+        }
+    }
+}
+
+/// Sets the timer to the engine's next expiry, if that has changed.
+fn arm(thread: &Thread, timer: std::pin::Pin<&mut tokio::time::Sleep>, armed: &mut Option<u64>) {
+    let next = thread.engine.borrow().next_expiry_ms();
+    if next == *armed {
+        return;
+    }
+    *armed = next;
+    let wait = match next {
+        Some(at) => Duration::from_millis(at.saturating_sub(crate::now_ms())),
+        None => FOREVER,
+    };
+    timer.reset(tokio::time::Instant::now() + wait);
+}
+
+fn turn(thread: &Thread) -> Batch {
+    let batch = thread.engine.borrow_mut().ready(crate::now_ms());
+    let batch = batch.unwrap_or_else(|error| {
+        let reason = crate::errno_text(&error);
+        thread.shared.log(Severity::Alert, &format!("epoll_wait() failed ({reason})"));
+        Batch::Short
+    });
+    settle(thread);
+    batch
+}
+
+/// Closes the accounts of tunnels that have ended.
+fn settle(thread: &Thread) {
+    let reports = thread.engine.borrow_mut().reports();
+    if reports.is_empty() {
+        return;
+    }
+    let config = thread.config();
+    for report in reports {
+        match Ledger::decode(&report.note) {
+            Some(ledger) => ledger.close(&report, &config),
+            None => thread.shared.log(Severity::Error, "a tunnel's account cannot be read"),
+        }
+    }
+}
+
+/// Ends every tunnel of the thread.
+pub fn close_all(thread: &Thread, close: Close) {
+    let ids = thread.engine.borrow().ids();
+    for id in ids {
+        thread.engine.borrow_mut().close(id, close, crate::now_ms());
+    }
+    settle(thread);
+}

@@ -36,7 +36,7 @@ pub fn run(command: &Command, dump: bool, report: &mut Report) -> u8 {
                 report.say(Severity::Warn, &text);
             }
             say(&format!("configuration file {file} test is successful"));
-            if dump && print(&built.sources).is_err() {
+            if dump && print(&built.sources, &mut io::stdout().lock()).is_err() {
                 return 1;
             }
             return 0;
@@ -75,8 +75,7 @@ fn listen_left_nothing(listen: &perdura_proxy::Listen) {
 }
 
 /// Every file once, in reading order, byte for byte as nginx prints it.
-fn print(sources: &Sources) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn print(sources: &Sources, out: &mut impl Write) -> io::Result<()> {
     for source in sources.distinct_files() {
         out.write_all(b"# configuration file ")?;
         out.write_all(source.path.as_os_str().as_bytes())?;
@@ -85,4 +84,60 @@ fn print(sources: &Sources) -> io::Result<()> {
         out.write_all(b"\n")?;
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command as Program;
+
+    use perdura_conf::Document;
+
+    use super::*;
+
+    /// Files that end without a line feed, with several, or not in UTF-8; one that is included
+    /// twice; a pattern, a nested include, an empty file.
+    const FILES: &[(&str, &[u8])] = &[
+        (
+            "nginx.conf",
+            b"pid t.pid; error_log stderr;\r\nevents {}\nhttp {\n include a/*.conf;\n \
+          include a/one.conf; access_log off; types { include b/types; }\n}",
+        ),
+        ("a/one.conf", b"# \xff\xfe not text\n\n\n"),
+        ("a/two.conf", b"include ./b/empty;\ninclude b/../b/empty; server_tokens off;"),
+        ("a/.hidden.conf", b"not read"),
+        ("b/empty", b""),
+        ("b/types", b"text/html html;"),
+    ];
+
+    #[test]
+    fn the_dump_is_byte_for_byte_that_of_nginx() {
+        let folder = std::env::temp_dir().join(format!("perdura-dump-{}", std::process::id()));
+        for (name, bytes) in FILES {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let prefix = format!("{}/", folder.display());
+        let conf = folder.join("nginx.conf");
+        let document = Document::read(&Disk::new(), &conf, b"worker_processes 1;");
+        assert!(document.faults.is_empty(), "{:?}", document.faults);
+        let mut ours = Vec::new();
+        print(&document.sources, &mut ours).unwrap();
+        let nginx = Program::new("nginx")
+            .args(["-T", "-q", "-e", "stderr", "-g", "worker_processes 1;", "-p", &prefix, "-c"])
+            .arg(Path::new("nginx.conf"))
+            .output();
+        fs::remove_dir_all(&folder).unwrap();
+        match nginx {
+            Ok(nginx) => {
+                assert!(nginx.status.success(), "{}", String::from_utf8_lossy(&nginx.stderr));
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                assert_eq!(text(&ours), text(&nginx.stdout));
+                assert_eq!(ours, nginx.stdout);
+            }
+            Err(error) => println!("skipped: nginx: {error}"),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Blocking, one thread for each connection: it is the simplest program that can be looked at
 //! through a proxy. It listens on the loopback interface only.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,11 +32,14 @@ pub fn serve(listener: &TcpListener, page: &str) {
                 continue;
             }
             let open = &open;
-            scope.spawn(move || {
+            let begun = std::thread::Builder::new().spawn_scoped(scope, move || {
                 // Whoever goes away in the middle is not a fault of ours.
                 let _ = answer(&stream, page);
                 open.fetch_sub(1, Ordering::Relaxed);
             });
+            if begun.is_err() {
+                open.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     });
 }
@@ -59,16 +62,13 @@ fn answer(stream: &TcpStream, page: &str) -> io::Result<()> {
     }
 }
 
-/// Reads up to the empty line, and not a byte further.
-fn head(from: &mut impl Read) -> io::Result<String> {
+/// Reads up to the empty line.
+fn head(from: &mut impl BufRead) -> io::Result<String> {
     let mut head = Vec::new();
-    for byte in from.bytes() {
-        head.push(byte?);
+    let mut from = from.take(handshake::HEAD_BYTES_MAX);
+    while from.read_until(b'\n', &mut head)? > 0 {
         if head.ends_with(b"\r\n\r\n") {
             return Ok(String::from_utf8_lossy(&head).into_owned());
-        }
-        if head.len() >= handshake::HEAD_BYTES_MAX {
-            break;
         }
     }
     Err(io::ErrorKind::InvalidData.into())
@@ -140,7 +140,8 @@ mod tests {
                 let head =
                     "GET /chat/ HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
                 stream.write_all(head.as_bytes()).unwrap();
-                assert!(super::head(&mut stream).unwrap().starts_with("HTTP/1.1 101 "));
+                let head = super::head(&mut BufReader::new(&stream)).unwrap();
+                assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
                 stream
             })
             .collect();
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_head_without_an_end_is_given_up() {
-        let endless = &mut io::repeat(b'a');
-        assert_eq!(head(endless).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let mut endless = BufReader::new(io::repeat(b'a'));
+        assert_eq!(head(&mut endless).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -4,7 +4,7 @@
 use super::sha1::sha1;
 
 /// The longest head that is read, in bytes.
-pub const HEAD_BYTES_MAX: usize = 16 << 10;
+pub const HEAD_BYTES_MAX: u64 = 16 << 10;
 
 /// What a client wants.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ mod handshake;
 mod sha1;
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,11 @@ const PORTS_TRIED: u16 = 100;
 
 /// Runs until Ctrl-C; gives the exit code.
 pub fn run() -> u8 {
+    if std::io::stdin().is_terminal() {
+        // A closed terminal says HUP, which is a reload for a master: the demo goes with its shell.
+        // Where this is refused, Ctrl-C still ends it.
+        let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    }
     let demo = match Demo::prepare() {
         Ok(demo) => demo,
         Err(error) => {
@@ -82,9 +87,9 @@ impl Demo {
         let Demo { port, .. } = self;
         let master = std::process::id();
         if *port != PORT {
-            println!("Port {PORT} is taken; using {port}.");
+            say(&format!("Port {PORT} is taken; using {port}.\n"));
         }
-        println!(
+        say(&format!(
             "\
 Perdura is listening. Open this page:
 
@@ -98,7 +103,7 @@ It holds a WebSocket through the proxy. See what the tunnel does when you
 It runs on {}. Press Ctrl-C to end.
 ",
             conf_in(&self.folder).display()
-        );
+        ));
     }
 
     fn end(self) {
@@ -107,6 +112,11 @@ It runs on {}. Press Ctrl-C to end.
         let _ = waitpid(Some(self.echo), WaitOptions::empty());
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A closed terminal is no reason to fail.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 fn conf_in(folder: &Path) -> PathBuf {

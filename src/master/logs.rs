@@ -7,7 +7,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use perdura_conf::errno_text;
 use perdura_proxy::{ErrorTarget, Severity};
@@ -21,7 +20,15 @@ use super::owned::Owned;
 #[derive(Debug)]
 pub struct Logs {
     list: Vec<(PathBuf, Owned)>,
-    targets: Arc<[ErrorTarget]>,
+    targets: Vec<Target>,
+}
+
+/// Where the master's own lines go.
+#[derive(Debug)]
+struct Target {
+    /// `None` is the standard error stream.
+    path: Option<PathBuf>,
+    severity: Severity,
 }
 
 /// Why a log cannot be used.
@@ -43,7 +50,7 @@ pub type Added = Vec<(PathBuf, Owned)>;
 impl Logs {
     /// Opens all files; the master's own lines go nowhere yet.
     pub fn open(paths: &[PathBuf]) -> Result<Logs, LogFault> {
-        let empty = Logs { list: Vec::new(), targets: Arc::new([]) };
+        let empty = Logs { list: Vec::new(), targets: Vec::new() };
         Ok(Logs { list: empty.open_added(paths)?, ..empty })
     }
 
@@ -64,8 +71,12 @@ impl Logs {
 
     /// Says where the master's own lines go; the first target takes the standard error stream over,
     /// so that the last words of a panic are not lost (nginx does the same).
-    pub fn direct(&mut self, targets: &Arc<[ErrorTarget]>) {
-        self.targets = Arc::clone(targets);
+    pub fn direct(&mut self, targets: &[ErrorTarget]) {
+        let ours = |target: &ErrorTarget| Target {
+            path: target.path().cloned(),
+            severity: target.severity,
+        };
+        self.targets = targets.iter().map(ours).collect();
         self.redirect_stderr();
     }
 
@@ -117,6 +128,7 @@ impl Logs {
                 self.add(added);
             }
         }
+        self.redirect_stderr();
         paths
     }
 
@@ -134,7 +146,7 @@ impl Logs {
     }
 
     /// The file of a target; `None` is the standard error stream.
-    fn file(&self, path: Option<&PathBuf>) -> Option<BorrowedFd<'_>> {
+    fn file(&self, path: Option<&Path>) -> Option<BorrowedFd<'_>> {
         let Some(path) = path else { return Some(rustix::stdio::stderr()) };
         self.list.iter().find(|(known, _)| known == path).map(|(_, file)| file.as_fd())
     }
@@ -190,8 +202,8 @@ mod tests {
         folder
     }
 
-    fn to(path: &Path) -> ErrorTarget {
-        ErrorTarget { path: Some(Arc::new(path.to_owned())), severity: Severity::Notice }
+    fn to(path: &Path, severity: Severity) -> Target {
+        Target { path: Some(path.to_owned()), severity }
     }
 
     fn write(logs: &Logs, number: usize, text: &str) {
@@ -231,7 +243,7 @@ mod tests {
         let (main, bad) = (folder.join("main.log"), folder.join("bad.log"));
         let mut logs = Logs::open(&[main.clone(), bad.clone()]).unwrap();
         // Not `direct`: the test keeps its standard error stream.
-        logs.targets = Arc::new([to(&main), ErrorTarget { severity: Severity::Error, ..to(&bad) }]);
+        logs.targets = vec![to(&main, Severity::Notice), to(&bad, Severity::Error)];
         logs.line(Severity::Notice, "signal process started");
         logs.line(Severity::Emerg, "no more");
         logs.line(Severity::Debug, "nobody wants this");

@@ -136,7 +136,7 @@ impl Master {
             Place::Living(_) | Place::Empty => None,
         };
         let reload = match &self.reload {
-            Reload::Reading(reader) => Some(reader.deadline()),
+            Reload::Reading(reader) => reader.deadline(),
             Reload::Idle | Reload::Handing(_) => None,
         };
         let ending = match self.ending {
@@ -153,8 +153,8 @@ impl Master {
         {
             self.start_worker();
         }
-        if let Reload::Reading(reader) = &self.reload
-            && reader.deadline() <= now
+        if let Reload::Reading(reader) = &mut self.reload
+            && reader.deadline().is_some_and(|deadline| deadline <= now)
         {
             reader.give_up();
         }
@@ -180,7 +180,7 @@ impl Master {
     }
 
     fn end(mut self, code: u8) -> u8 {
-        if let Reload::Reading(reader) = &self.reload {
+        if let Reload::Reading(reader) = &mut self.reload {
             reader.give_up();
         }
         self.drop_reload();

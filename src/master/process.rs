@@ -72,6 +72,31 @@ pub fn become_user(name: &str, uid: u32, gid: u32) -> io::Result<()> {
     }
 }
 
+/// Shows `title` where `ps` looks for the command line, cut to the length of the latter.
+///
+/// From then on `std::env::args` is nonsense in this process.
+pub fn set_title(title: &[u8]) -> io::Result<()> {
+    let status = std::fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may contain anything, follows field 3; `arg_start` is 48.
+    let (_, fields) = status.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
+    let mut fields = fields.split_ascii_whitespace().skip(45).map(str::parse::<usize>);
+    let (Some(Ok(start)), Some(Ok(end))) = (fields.next(), fields.next()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    // The last byte stays 0: otherwise the kernel shows the environment behind it.
+    let length = end.saturating_sub(start);
+    if start == 0 || length < 2 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // SAFETY: the kernel says that the arguments of this process are there, on its stack, which is
+    // writable; nobody reads them any more, and this is the only thread.
+    let arguments = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, length) };
+    arguments.fill(0);
+    let shown = title.len().min(length - 1);
+    arguments[..shown].copy_from_slice(&title[..shown]);
+    Ok(())
+}
+
 fn check(result: i32, what: &str) -> io::Result<()> {
     if result == 0 {
         return Ok(());

@@ -28,7 +28,8 @@ const TIME_MAX: Duration = Duration::from_secs(120);
 pub struct Reader {
     child: Pid,
     memory: Owned,
-    deadline: Instant,
+    /// `None` once it was given up.
+    deadline: Option<Instant>,
 }
 
 /// What it read, and the memory in which that stands for the worker.
@@ -69,7 +70,7 @@ impl Reader {
         match process::fork().map_err(ReaderFault::Fork)? {
             Forked::Child => read(options, memory),
             Forked::Parent(child) => {
-                Ok(Reader { child, memory, deadline: Instant::now() + TIME_MAX })
+                Ok(Reader { child, memory, deadline: Some(Instant::now() + TIME_MAX) })
             }
         }
     }
@@ -89,7 +90,7 @@ impl Reader {
         self.child
     }
 
-    pub fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
@@ -99,7 +100,8 @@ impl Reader {
     }
 
     /// Ends the child, whose end is then reported like any other.
-    pub fn give_up(&self) {
+    pub fn give_up(&mut self) {
+        self.deadline = None;
         // It may have ended by itself.
         let _ = kill_process(self.child, Signal::KILL);
     }

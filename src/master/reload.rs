@@ -21,7 +21,7 @@ use super::logs::{self, Logs};
 use super::owned::Owned;
 use super::pid_file::PidFile;
 use super::reader::{Reader, Reading};
-use super::{Ending, Master, Place};
+use super::{Ending, Master, Place, limits};
 
 /// Where a reload stands.
 pub enum Reload {
@@ -185,6 +185,17 @@ impl Master {
     fn take(&mut self, prepared: Prepared) {
         self.move_pid_file(&prepared.config);
         swap(&mut self.listeners, &mut self.logs, &mut self.config, prepared);
+        let descriptors = limits::raise(self.config.process());
+        if descriptors == self.descriptors {
+            return;
+        }
+        self.descriptors = descriptors;
+        if let Place::Living(worker) = &self.worker
+            && let Err(error) = worker.limit(descriptors)
+        {
+            let text = format!("prlimit(RLIMIT_NOFILE) failed {}", errno_text(&error));
+            self.logs.line(Severity::Alert, &text);
+        }
     }
 
     /// As nginx: another name in the new configuration is a new file, and the old one goes.

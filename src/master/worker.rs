@@ -14,7 +14,7 @@ use perdura_proxy::control::{self, ToWorker};
 use perdura_proxy::{Config, Inheritance, Options, Severity, run_worker};
 use perdura_tunnel::Table;
 use rustix::process::{
-    DumpableBehavior, Pid, Resource, Rlimit, WaitStatus, set_dumpable_behavior, setrlimit,
+    DumpableBehavior, Pid, Resource, Rlimit, WaitStatus, prlimit, set_dumpable_behavior, setrlimit,
 };
 
 use super::logs::Logs;
@@ -77,6 +77,12 @@ impl Worker {
             return control::send(self.control.as_fd(), &message.encode());
         }
         Err(io::Error::other("the control socket is not ours any more"))
+    }
+
+    /// Changes how many descriptors it may have.
+    pub fn limit(&self, descriptors: u64) -> io::Result<()> {
+        prlimit(Some(self.pid), Resource::Nofile, limit(descriptors))?;
+        Ok(())
     }
 
     /// Gives up a control socket that is no longer the master's.
@@ -170,11 +176,11 @@ const PANICKED: i32 = 101;
 fn settle(birth: &Birth<'_>) -> Result<(), String> {
     let failed = |what: &str, error: io::Error| format!("{what} failed {}", errno_text(&error));
     signal::reset_in_worker().map_err(|error| failed("sigaction()", error))?;
-    let limit = Rlimit { current: Some(birth.descriptors), maximum: Some(birth.descriptors) };
-    setrlimit(Resource::Nofile, limit)
+    setrlimit(Resource::Nofile, limit(birth.descriptors))
         .map_err(|errno| failed("setrlimit(RLIMIT_NOFILE)", errno.into()))?;
-    // The name is for people; without it the worker works.
+    // The names are for people; without them the worker works.
     let _ = rustix::thread::set_name(NAME);
+    let _ = process::set_title(TITLE);
     let process = birth.config.process();
     if let (Some((uid, gid)), true) = (process.user, rustix::process::geteuid().is_root()) {
         process::become_user(&process.user_name, uid, gid).map_err(|error| error.to_string())?;
@@ -187,8 +193,16 @@ fn settle(birth: &Birth<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// What `ps` and `top` show; the kernel keeps 15 bytes.
+/// Both limits: the worker cannot take the descriptors that are reserved for the master.
+fn limit(descriptors: u64) -> Rlimit {
+    Rlimit { current: Some(descriptors), maximum: Some(descriptors) }
+}
+
+/// What `top` and `pkill` see; the kernel keeps 15 bytes.
 const NAME: &CStr = c"perdura: worker";
+
+/// What `ps` shows in place of the command line.
+const TITLE: &[u8] = b"perdura: worker process";
 
 #[cfg(test)]
 mod tests {

@@ -31,3 +31,10 @@ pub struct ErrorTarget {
     pub file: Option<Arc<LogFile>>,
     pub severity: Severity,
 }
+
+impl ErrorTarget {
+    /// The file, unless it is the standard error stream.
+    pub fn path(&self) -> Option<&PathBuf> {
+        self.file.as_ref().map(|file| &file.path)
+    }
+}

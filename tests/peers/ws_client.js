@@ -1,0 +1,41 @@
+// A client of the `ws` package: many sizes, compressed and not, ping, and a close code.
+const assert = require('assert');
+const crypto = require('crypto');
+const WebSocket = require('ws');
+
+const sizes = [0, 1, 125, 126, 65535, 65536, 1 << 20];
+
+function talk(perMessageDeflate) {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(process.argv[2], { perMessageDeflate });
+    const waiting = sizes.map((size) => crypto.randomBytes(size));
+    let next = 0;
+    socket.on('error', reject);
+    socket.on('open', () => socket.send(waiting[0]));
+    socket.on('message', (data) => {
+      assert(data.equals(waiting[next]), `message ${next}`);
+      next += 1;
+      if (next < waiting.length) socket.send(waiting[next]);
+      else socket.ping('hello');
+    });
+    socket.on('pong', (data) => {
+      assert.equal(data.toString(), 'hello');
+      socket.close(4001, 'done');
+    });
+    socket.on('close', (code) => {
+      assert.equal(code, 4001);
+      resolve();
+    });
+  });
+}
+
+talk(false)
+  .then(() => talk(true))
+  .then(() => {
+    console.log('ok');
+    process.exit(0);
+  })
+  .catch((error) => {
+    console.log(`failed ${error}`);
+    process.exit(1);
+  });

@@ -29,8 +29,8 @@ pub enum Step {
     },
     /// The request is passed to an upstream.
     Pass(Arc<crate::upstream::Pass>),
-    /// The connection closes without an answer (444).
-    Hang,
+    /// The connection closes without an answer; the status (444) is logged.
+    Hang(u16),
 }
 
 /// Internal redirects of one request, at most, as in nginx.

@@ -378,7 +378,13 @@ fn forwarded_for(request: &Request, out: &mut Vec<u8>) -> bool {
 /// The folder in which the location's files are.
 pub fn document_root(request: &Request) -> std::path::PathBuf {
     use std::os::unix::ffi::OsStringExt;
-    let root = request.value(&request.location.core.root);
+    let mut root = request.value(&request.location.core.root);
+    // nginx strips one slash from the end of the root as it was written.
+    if let Some(Part::Text(text)) = request.location.core.root.parts().last()
+        && text.ends_with(b"/")
+    {
+        root.pop();
+    }
     let root = std::path::PathBuf::from(std::ffi::OsString::from_vec(root));
     request.config.process.prefix.join(root)
 }

@@ -28,7 +28,7 @@ impl Types {
         let name = path.rsplit(|&byte| byte == b'/').next()?;
         let dot = name.iter().rposition(|&byte| byte == b'.')?;
         // A name that only begins with a dot has no ending.
-        if dot == 0 && name.len() == path.len() {
+        if dot == 0 {
             return None;
         }
         let ending = &name[dot + 1..];

@@ -17,7 +17,7 @@ use perdura_conf::Template;
 /// redirect take the text as a location, and everything else is a response with a text.
 pub fn return_step(request: &Request, action: &Return) -> Step {
     match Kind::of(action) {
-        Kind::Silence => Step::Hang,
+        Kind::Silence => Step::Hang(action.status),
         Kind::Refusal => Step::Refuse(action.status),
         Kind::Redirect => Step::Respond(Response {
             status: action.status,

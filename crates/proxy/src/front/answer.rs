@@ -10,7 +10,7 @@ use crate::modules::error_log::Severity;
 use crate::modules::error_page::{Override, Rule};
 use crate::phase::{self, From, REDIRECTS_MAX, Step};
 use crate::request::{ErrorPage, Request};
-use crate::response::Response;
+use crate::response::{Content, Response};
 use crate::upstream::{Passed, exchange};
 use crate::uri;
 use crate::worker::Thread;
@@ -48,10 +48,13 @@ async fn go_on(
     loop {
         step = match step {
             Step::Next => Step::Refuse(404),
-            Step::Respond(response) => return finish(client, request, response).await,
+            Step::Respond(response) => match own_page(&mut request, &response) {
+                Some(step) => step,
+                None => return finish(client, request, response).await,
+            },
             Step::Refuse(status) => refusal(&mut request, status),
             Step::Redirect { path, args } => redirect(&mut request, path, args),
-            Step::Hang => return hang(client, request),
+            Step::Hang(status) => return hang(client, request, status),
             Step::Pass(pass) => match exchange(client, request, &pass, thread).await {
                 Passed::Tunnel => return Course::Tunnel,
                 Passed::Gone(gone, mut request) => {
@@ -94,8 +97,8 @@ fn bad_body(request: &mut Request, fault: BodyFault) -> Option<Step> {
     }
 }
 
-fn hang(client: Client, mut request: Request) -> Course {
-    request.sent.status = 444;
+fn hang(client: Client, mut request: Request, status: u16) -> Course {
+    request.sent.status = status;
     access_log::write(&request);
     Course::Http(client, After::Close)
 }
@@ -115,6 +118,18 @@ fn refusal(request: &mut Request, status: u16) -> Step {
         Some(rule) if may && request.redirects < REDIRECTS_MAX => to_page(request, rule, status),
         _ => Step::Respond(Response { status, ..Response::default() }),
     }
+}
+
+/// The error page of a response that this server has made without a body, such as a redirect.
+fn own_page(request: &mut Request, response: &Response) -> Option<Step> {
+    let is_bare = matches!(response.content, Content::Empty) && response.content_length.is_none();
+    if !is_bare || response.status < 300 || request.error_page != ErrorPage::None {
+        return None;
+    }
+    let location = Arc::clone(&request.location);
+    let rules = &location.error_page.error_page.0;
+    let rule = rules.iter().find(|rule| rule.statuses.contains(&response.status))?;
+    Some(to_page(request, rule, response.status))
 }
 
 fn to_page(request: &mut Request, rule: &Rule, status: u16) -> Step {

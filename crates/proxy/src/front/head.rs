@@ -108,7 +108,9 @@ fn lines(
     {
         head.field(b"Last-Modified", value)?;
     }
-    if let Some(location) = &response.location {
+    // nginx completes a location that begins with a slash; another one is a field like any other.
+    let completes = |location: &[u8]| location.first() == Some(&b'/') && core.absolute_redirect.0;
+    if let Some(location) = response.location.as_ref().filter(|location| completes(location)) {
         head.field(b"Location", &absolute(request, location))?;
     }
     if framing == Framing::Chunked {
@@ -129,10 +131,22 @@ fn lines(
             }
         }
     }
-    for (name, value) in &response.fields {
+    if let Some(location) = response.location.as_ref().filter(|location| !completes(location)) {
+        head.field(b"Location", location)?;
+    }
+    // Ranges are the last filter's: what the configuration adds stands before them.
+    let is_range =
+        |name: &[u8]| same_name(name, "accept-ranges") || same_name(name, "content-range");
+    let own = matches!(response.content, crate::response::Content::File { .. });
+    let (first, last): (Vec<_>, Vec<_>) =
+        response.fields.iter().partition(|(name, _)| !(own && is_range(name)));
+    for (name, value) in first {
         head.field(name, value)?;
     }
     for (name, value) in added {
+        head.field(name, value)?;
+    }
+    for (name, value) in last {
         head.field(name, value)?;
     }
     Ok(())
@@ -166,9 +180,6 @@ fn added_fields(request: &Request, response: &mut Response) -> Vec<(Vec<u8>, Vec
 /// A `Location` that begins with a slash gets scheme, host and port in front (`absolute_redirect`).
 fn absolute(request: &Request, location: &[u8]) -> Vec<u8> {
     let core = &request.location.core;
-    if location.first() != Some(&b'/') || !core.absolute_redirect.0 {
-        return location.to_vec();
-    }
     let mut out = b"http://".to_vec();
     if core.server_name_in_redirect.0 {
         out.extend_from_slice(&request.server.name);

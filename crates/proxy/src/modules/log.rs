@@ -101,7 +101,7 @@ impl Value for Access {
         if args[0].bytes.contains(&b'$') {
             return unsupported(&args[0], "a path with variables");
         }
-        for word in args.iter().skip(2) {
+        if let Some(word) = args.get(2) {
             let text = word.text();
             let name = text.split('=').next().unwrap_or_default();
             if matches!(name, "buffer" | "flush" | "gzip" | "if") {

@@ -51,7 +51,11 @@ pub fn head_of(request: &Request, pass: &Pass, head: &ResponseHead) -> Response 
             response.last_modified = Some(value.to_vec());
         } else if same_name(name, "location") {
             match rewritten(request, pass, value) {
-                Some(location) => response.location = Some(location),
+                // Only one that begins with a slash is completed with scheme and host.
+                Some(location) if location.first() == Some(&b'/') => {
+                    response.location = Some(location);
+                }
+                Some(location) => response.field(Bytes::copy_from_slice(name), location),
                 // A relative one that nothing rewrote passes as it is.
                 None => response.field(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)),
             }

@@ -2,7 +2,7 @@
 
 use super::{Life, Orders, Shared, Word, seat_bound};
 use crate::config::{Config, Options, build};
-use crate::control::{self, MESSAGE_BYTES_MAX, ToMaster, ToWorker};
+use crate::control::{self, ToMaster, ToWorker};
 use crate::inherited;
 use crate::modules::error_log::Severity;
 use crate::world::{SNAPSHOT_BYTES_MAX, Snapshot};
@@ -85,7 +85,6 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
 }
 
 async fn next(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<ToWorker>> {
-    debug_assert!(MESSAGE_BYTES_MAX > 0);
     loop {
         let mut ready = socket.readable().await?;
         match ready.try_io(|socket| control::receive(socket.as_fd())) {

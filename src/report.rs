@@ -73,6 +73,13 @@ impl Report {
         }
     }
 
+    /// Closes the file: from here on the log of the configuration is in charge. It must be closed
+    /// before there is a worker, after whose death everything is closed that the master does not
+    /// know.
+    pub fn end(&mut self) {
+        self.file = None;
+    }
+
     fn write(&mut self, level: &str, text: &str) {
         if let Some(file) = &mut self.file {
             let (time, id) = (clock::now(), std::process::id());

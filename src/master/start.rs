@@ -29,8 +29,13 @@ pub fn serve(options: Options, report: &mut Report) -> u8 {
     let Some(config) = read(&options, report) else { return 1 };
     let Some(opened) = Opened::new(&config, report) else { return 1 };
     match settle(options, config, opened) {
-        Ok(Settled::Master(master)) => master.serve(),
-        Ok(Settled::Single(single)) => single.serve(),
+        Ok(settled) => {
+            report.end();
+            match settled {
+                Settled::Master(master) => master.serve(),
+                Settled::Single(single) => single.serve(),
+            }
+        }
         Err(text) => {
             report.say(Severity::Emerg, &text);
             1

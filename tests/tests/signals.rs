@@ -121,7 +121,8 @@ fn a_taken_port_is_told_and_ends_the_start() {
     let first = Proxy::examined(&simple());
     let folder = Folder::new("taken");
     let conf = format!(
-        "daemon off; pid @/pid; error_log stderr; events {{ }} http {{ access_log off; server {{ listen {}; }} }}",
+        "daemon off; pid @/pid; error_log stderr; events {{ }} http {{ access_log off; \
+         server {{ listen {}; }} }}",
         first.address()
     );
     folder.write("a.conf", conf.replace('@', &folder.path().display().to_string()).as_bytes());

@@ -147,7 +147,10 @@ fn a_silent_upstream_gives_504() {
     let mut client = Client::connect(proxy.address());
     client.send(perdura_tests::HANDSHAKE);
     assert_eq!(client.response().status(), 504);
-    proxy.wait_for_error("upstream timed out (110: Connection timed out) while reading response header from upstream");
+    proxy.wait_for_error(
+        "upstream timed out (110: Connection timed out) while reading response header from \
+         upstream",
+    );
 }
 
 #[test]

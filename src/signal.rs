@@ -74,7 +74,7 @@ impl Signals {
     /// Installs the handlers and blocks the signals of the calling thread, from which all later
     /// threads and children inherit that.
     pub fn install() -> io::Result<Signals> {
-        mask(libc::SIG_BLOCK, &known_set())?;
+        hold()?;
         for known in &KNOWN {
             // SAFETY: the structure is all zeroes but for what is set, which is valid for
             // sigaction(2): an empty mask, a handler of the type that SA_SIGINFO asks for.
@@ -129,6 +129,12 @@ impl Signals {
         let sender = SENDERS[known.number as usize % SENDERS.len()].load(Ordering::Relaxed);
         Some(Arrived { asked: known.asked, number: known.number, name: known.name, sender })
     }
+}
+
+/// Keeps the signals waiting until [`Signals`] hears them: whatever is begun now can be ended in
+/// order.
+pub fn hold() -> io::Result<()> {
+    mask(libc::SIG_BLOCK, &known_set())
 }
 
 /// In a worker's first moments: it hears its master only, through the control socket.

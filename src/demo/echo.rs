@@ -18,7 +18,7 @@ const CONNECTIONS_MAX: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves until the process ends.
-pub fn serve(listener: &TcpListener, page: &str) {
+pub fn serve(listener: &TcpListener, page: impl Fn() -> String + Sync) {
     let open = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for stream in listener.incoming() {
@@ -31,7 +31,7 @@ pub fn serve(listener: &TcpListener, page: &str) {
                 open.fetch_sub(1, Ordering::Relaxed);
                 continue;
             }
-            let open = &open;
+            let (open, page) = (&open, &page);
             let begun = std::thread::Builder::new().spawn_scoped(scope, move || {
                 // Whoever goes away in the middle is not a fault of ours.
                 let _ = answer(&stream, page);
@@ -44,14 +44,14 @@ pub fn serve(listener: &TcpListener, page: &str) {
     });
 }
 
-fn answer(stream: &TcpStream, page: &str) -> io::Result<()> {
+fn answer(stream: &TcpStream, page: impl Fn() -> String) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut from = BufReader::new(stream);
     let head = head(&mut from)?;
     match handshake::wanted(&head) {
-        Wanted::Page => respond(stream, "200 OK", "text/html; charset=utf-8", page),
+        Wanted::Page => respond(stream, "200 OK", "text/html; charset=utf-8", &page()),
         Wanted::Nothing => respond(stream, "404 Not Found", "text/plain", "not found\n"),
         Wanted::Socket { key } => {
             write_all(stream, handshake::switch(&key).as_bytes())?;
@@ -111,7 +111,7 @@ mod tests {
     fn served() -> std::net::SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || serve(&listener, "<p>page"));
+        std::thread::spawn(move || serve(&listener, || "<p>page".into()));
         address
     }
 

@@ -29,6 +29,9 @@ use crate::signal;
 const PORT: u16 = 8080;
 const PORTS_TRIED: u16 = 100;
 
+/// How often a port that was free may turn out to be taken.
+const ATTEMPTS: u32 = 3;
+
 /// Runs until Ctrl-C; gives the exit code.
 pub fn run() -> u8 {
     if std::io::stdin().is_terminal() {
@@ -43,33 +46,61 @@ pub fn run() -> u8 {
             return 1;
         }
     };
-    demo.explain();
-    let code = master::serve(demo.options(), &mut Report::new(&Command::default()));
+    let code = demo.serve();
     demo.end();
     code
 }
 
 struct Demo {
     folder: PathBuf,
-    port: u16,
+    /// Where the echo server listens.
+    upstream: u16,
     echo: Pid,
 }
 
 impl Demo {
     fn prepare() -> io::Result<Demo> {
-        let port = free_port()?;
-        let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        signal::hold()?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let upstream = listener.local_addr()?.port();
         let folder = own_folder()?;
-        let conf = conf(&folder, port, upstream.local_addr()?.port());
-        let started = fs::write(conf_in(&folder), &conf).and_then(|()| start(upstream, &conf));
-        match started {
-            Ok(echo) => Ok(Demo { folder, port, echo }),
+        match start(&listener, &folder) {
+            Ok(echo) => Ok(Demo { folder, upstream, echo }),
             Err(error) => {
                 // The first error is the one to report.
                 let _ = fs::remove_dir_all(&folder);
                 Err(error)
             }
         }
+    }
+
+    /// Serves on the first free port. Somebody else may take it in the moment between the look and
+    /// the bind; then there is a next one.
+    fn serve(&self) -> u8 {
+        let mut code = 1;
+        for _ in 0..ATTEMPTS {
+            let ready = free_port().and_then(|port| {
+                fs::write(conf_in(&self.folder), conf(&self.folder, port, self.upstream))?;
+                Ok(port)
+            });
+            let port = match ready {
+                Ok(port) => port,
+                Err(error) => {
+                    report::line(&format!("[emerg] demo: {}", errno_text(&error)));
+                    return 1;
+                }
+            };
+            let mut listened = false;
+            let mut report = Report::new(&Command::default());
+            code = master::serve(self.options(), &mut report, || {
+                listened = true;
+                self.explain(port);
+            });
+            if listened {
+                break;
+            }
+        }
+        code
     }
 
     fn options(&self) -> Options {
@@ -83,10 +114,9 @@ impl Demo {
         }
     }
 
-    fn explain(&self) {
-        let Demo { port, .. } = self;
+    fn explain(&self, port: u16) {
         let master = std::process::id();
-        if *port != PORT {
+        if port != PORT {
             say(&format!("Port {PORT} is taken; using {port}.\n"));
         }
         say(&format!(
@@ -150,7 +180,7 @@ fn own_folder() -> io::Result<PathBuf> {
 }
 
 /// Starts the upstream: a process of its own, because the master must have one thread only.
-fn start(upstream: TcpListener, conf: &str) -> io::Result<Pid> {
+fn start(listener: &TcpListener, folder: &Path) -> io::Result<Pid> {
     let master = rustix::process::getpid();
     match master::fork()? {
         Forked::Parent(child) => Ok(child),
@@ -161,7 +191,11 @@ fn start(upstream: TcpListener, conf: &str) -> io::Result<Pid> {
             // The name is for people; without it the echo works.
             let _ = rustix::thread::set_name(c"perdura: echo");
             if settled && rustix::process::getppid() == Some(master) {
-                echo::serve(&upstream, &page(conf, master));
+                let conf = conf_in(folder);
+                echo::serve(listener, || {
+                    // It is there as long as the demo is.
+                    page(&fs::read_to_string(&conf).unwrap_or_default(), master)
+                });
             }
             master::exit(1)
         }

@@ -21,16 +21,18 @@ use crate::{daemon, paths, version};
 
 /// Starts and serves; gives the exit code.
 pub fn run(command: &Command, report: &mut Report) -> u8 {
-    serve(paths::options(command), report)
+    serve(paths::options(command), report, || {})
 }
 
-/// The same for who has options instead of a command line.
-pub fn serve(options: Options, report: &mut Report) -> u8 {
+/// The same for who has options instead of a command line; `listening` is called once every socket
+/// listens and the signals are heard.
+pub fn serve(options: Options, report: &mut Report, listening: impl FnOnce()) -> u8 {
     let Some(config) = read(&options, report) else { return 1 };
     let Some(opened) = Opened::new(&config, report) else { return 1 };
     match settle(options, config, opened) {
         Ok(settled) => {
             report.end();
+            listening();
             match settled {
                 Settled::Master(master) => master.serve(),
                 Settled::Single(single) => single.serve(),

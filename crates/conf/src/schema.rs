@@ -214,8 +214,12 @@ macro_rules! directives {
             pub fn inherit(&mut self, outer: &Written) {
                 let _ = outer;
                 $(
-                    if self.$name.is_none() && <$type as $crate::Value>::INHERITS {
-                        self.$name.clone_from(&outer.$name);
+                    match (&mut self.$name, &outer.$name) {
+                        (Some(own), Some(outer)) => $crate::Value::complete(own, outer),
+                        (own @ None, outer) if <$type as $crate::Value>::INHERITS => {
+                            own.clone_from(outer);
+                        }
+                        _ => {}
                     }
                 )*
             }

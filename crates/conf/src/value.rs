@@ -73,6 +73,9 @@ pub trait Value: Sized + Clone {
     /// handler (`proxy_pass`) belongs to its own block only.
     const INHERITS: bool = true;
 
+    /// Takes parts that the inner block's value leaves out from the outer block's.
+    fn complete(&mut self, _outer: &Self) {}
+
     /// Reads the arguments. Their number obeys [`Value::ARITY`], but for the text of a default.
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault>;
 

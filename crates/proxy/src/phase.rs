@@ -96,6 +96,7 @@ fn find_location(request: &mut Request) -> Step {
             request.location = location;
         }
     }
+    request.update_keepalive();
     if request.location.core.internal.0 && !request.is_internal {
         return Step::Refuse(404);
     }

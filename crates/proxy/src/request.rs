@@ -142,6 +142,10 @@ pub struct Request {
     pub body: Body,
     /// Bytes of the body that came from the client, as they were framed.
     pub body_bytes_read: u64,
+    /// Bytes of the body itself.
+    pub body_length: u64,
+    /// How much of a refused head had been read, for `$request_length`.
+    pub refused_length: Option<u64>,
     pub attempts: Vec<Attempt>,
     pub proxy_host: Vec<u8>,
     pub proxy_port: Vec<u8>,
@@ -154,6 +158,16 @@ pub struct Request {
 impl Request {
     pub fn version(&self) -> Version {
         self.head.version()
+    }
+
+    /// Decides anew whether the connection may bring another request, by what holds in this
+    /// location.
+    pub fn update_keepalive(&mut self) {
+        let core = &self.location.core;
+        self.keepalive = self.keepalive
+            && core.keepalive_timeout.timeout_ms > 0
+            && self.ordinal < core.keepalive_requests.0
+            && self.connection.accepted.elapsed() < Duration::from_millis(core.keepalive_time.0);
     }
 
     /// `$request`: the request line as the client sent it.
@@ -186,7 +200,10 @@ impl Request {
 
     /// `$request_length`: the head and what was read of the body.
     pub fn length(&self) -> u64 {
-        self.head.length() as u64 + self.body_bytes_read
+        match self.refused_length {
+            Some(length) => length,
+            None => self.head.length() as u64 + self.body_bytes_read,
+        }
     }
 
     /// The last attempt; exchanges begin with one.

@@ -6,7 +6,7 @@
 use crate::clock::{self, Form, Wall};
 use crate::config::{Address, Map};
 use crate::h1::same_name;
-use crate::request::{Attempt, Peer, Request};
+use crate::request::{Attempt, Body, ErrorPage, Peer, Request};
 use crate::uri;
 use bytes::Bytes;
 use perdura_conf::{Part, Template, VariableId};
@@ -295,6 +295,10 @@ fn sent_field(request: &Request, name: &str, out: &mut Vec<u8>) -> bool {
     let Some(head) = &request.sent.head else {
         return false;
     };
+    if name == "connection" {
+        // When the log is written, nginx has done with the connection's keeping.
+        return text(if request.sent.status == 101 { "upgrade" } else { "close" }, out);
+    }
     let values = head.split(|&byte| byte == b'\n').skip(1).filter_map(|line| {
         let colon = line.iter().position(|&byte| byte == b':')?;
         same_name(&line[..colon], name).then(|| line[colon + 1..].trim_ascii())
@@ -400,7 +404,10 @@ fn filename(request: &Request, out: &mut Vec<u8>) -> bool {
 }
 
 fn status(request: &Request, out: &mut Vec<u8>) -> bool {
-    let status = request.sent.status;
+    let status = match (request.sent.status, request.error_page) {
+        (0, ErrorPage::Making { status: Some(kept) }) => kept,
+        (sent, _) => sent,
+    };
     match status {
         // HTTP/0.9 has no status line; nginx writes 009.
         0 if request.version() == crate::h1::Version::HTTP_09 => text("009", out),
@@ -408,6 +415,15 @@ fn status(request: &Request, out: &mut Vec<u8>) -> bool {
         // 494 to 497 show as 400 to the client, and nginx logs what the client saw.
         494..=497 => text("400", out),
         _ => text(&format!("{status:03}"), out),
+    }
+}
+
+fn content_length(request: &Request, out: &mut Vec<u8>) -> bool {
+    match (request.head.fields().first("content-length"), &request.body) {
+        (Some(value), _) => put(Some(value), out),
+        // A chunked body has a length once it has been read.
+        (None, Body::Memory(_) | Body::File { .. }) => number(request.body.length(), out),
+        (None, Body::Unread) => false,
     }
 }
 
@@ -458,7 +474,7 @@ const GETTERS: &[(&str, Getter)] = &[
     ("binary_remote_addr", binary_remote_address),
     ("connection", |r, out| number(r.connection.number, out)),
     ("connection_requests", |r, out| number(r.ordinal, out)),
-    ("content_length", |r, out| put(r.head.fields().first("content-length"), out)),
+    ("content_length", content_length),
     ("content_type", |r, out| put(r.head.fields().first("content-type"), out)),
     ("document_root", root),
     ("document_uri", |r, out| put(Some(&r.path), out)),

@@ -79,6 +79,8 @@ impl Config {
 pub struct Endpoint {
     pub default: Arc<Server>,
     pub names: ServerNames,
+    /// Some server has other rules for header fields than the default one.
+    pub rules_differ: bool,
     /// Another endpoint shares the socket, so the local address of a connection must be asked for.
     pub by_address: bool,
 }

@@ -105,6 +105,8 @@ fn hang(client: Client, mut request: Request, status: u16) -> Course {
 
 /// What an error leads to: its error page, or nginx's own.
 fn refusal(request: &mut Request, status: u16) -> Step {
+    // A client that waits for leave to send its body gets the answer instead.
+    request.expects_continue = false;
     // After these nginx does not trust what follows on the connection.
     if matches!(status, 400 | 413 | 414 | 494..=497 | 500 | 501) {
         request.keepalive = false;
@@ -187,6 +189,7 @@ fn named(request: &mut Request, name: &[u8]) -> Step {
         return Step::Respond(Response { status: 500, ..Response::default() });
     };
     request.location = location;
+    request.update_keepalive();
     request.is_internal = true;
     phase::run(request, From::NamedLocation)
 }

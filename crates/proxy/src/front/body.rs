@@ -126,18 +126,10 @@ pub async fn next(
     let limit = Duration::from_millis(request.location.core.client_body_timeout.0);
     let max = request.location.core.client_max_body_size.0;
     loop {
-        match cutter.cut(&mut client.buffer)? {
+        match cut(client, request, cutter)? {
             Cut::End => return Ok(None),
             Cut::Data(data) => {
-                request.body_bytes_read += data.len() as u64;
-                if max > 0 && request.body_bytes_read > max {
-                    let message = format!(
-                        "client intended to send too large chunked body: {} bytes",
-                        request.body_bytes_read
-                    );
-                    error_log::request(request, Severity::Error, &message);
-                    return Err(BodyFault::TooLarge);
-                }
+                check_size(request, max, data.len() as u64)?;
                 return Ok(Some(data));
             }
             Cut::More => {}
@@ -153,6 +145,33 @@ pub async fn next(
             Err(ChannelFault::TimedOut) => return Err(BodyFault::TimedOut),
         }
     }
+}
+
+/// Takes the next piece out of what the client has sent, and counts it for `$request_length`.
+pub fn cut(
+    client: &mut Client,
+    request: &mut Request,
+    cutter: &mut Cutter,
+) -> Result<Cut, BodyFault> {
+    let before = client.buffer.len();
+    let piece = cutter.cut(&mut client.buffer);
+    request.body_bytes_read += (before - client.buffer.len()) as u64;
+    if piece.as_ref().is_err_and(|fault| *fault == BodyFault::Malformed) {
+        error_log::request(request, Severity::Error, "client sent invalid chunked body");
+    }
+    piece
+}
+
+/// Counts a piece of the decoded body against `client_max_body_size`.
+pub fn check_size(request: &mut Request, max: u64, piece: u64) -> Result<(), BodyFault> {
+    let before = request.body_length;
+    request.body_length += piece;
+    if max == 0 || request.body_length <= max {
+        return Ok(());
+    }
+    let message = format!("client intended to send too large chunked body: {before}+{piece} bytes");
+    error_log::request(request, Severity::Error, &message);
+    Err(BodyFault::TooLarge)
 }
 
 /// Reads the whole body: into memory up to `client_body_buffer_size`, then into a file.
@@ -228,10 +247,7 @@ pub async fn discard(client: &mut Client, request: &mut Request) -> Discarded {
     loop {
         match cutter.cut(&mut client.buffer) {
             Ok(Cut::End) => return Discarded::Whole,
-            Ok(Cut::Data(data)) => {
-                request.body_bytes_read += data.len() as u64;
-                continue;
-            }
+            Ok(Cut::Data(_)) => continue,
             Ok(Cut::More) => {}
             Err(_) => return Discarded::Cut,
         }

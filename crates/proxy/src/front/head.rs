@@ -58,7 +58,6 @@ fn framing(request: &Request, response: &mut Response) -> Framing {
     if response.status == 204 {
         response.content_type = None;
         response.last_modified = None;
-        response.content_length = None;
         return Framing::None;
     }
     if response.status == 304 || response.status < 200 || request.is_head() {
@@ -163,8 +162,8 @@ fn added_fields(request: &Request, response: &mut Response) -> Vec<(Vec<u8>, Vec
         let value = request.value(&field.value);
         if same_name(&field.name, "last-modified") {
             // nginx replaces the field, also by nothing.
-            response.last_modified = (!value.is_empty()).then_some(value);
-            continue;
+            response.last_modified = None;
+            response.fields.retain(|(name, _)| !same_name(name, "last-modified"));
         }
         if same_name(&field.name, "etag") {
             response.fields.retain(|(name, _)| !same_name(name, "etag"));

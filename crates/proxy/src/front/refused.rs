@@ -1,6 +1,6 @@
 //! Heads that are no request: the answer, the log lines and the end of the connection.
 
-use super::serve::{After, Client};
+use super::serve::{After, Client, Scrap};
 use super::{answer, body};
 use crate::access_log;
 use crate::config::{Config, Endpoint, Server};
@@ -20,10 +20,10 @@ pub async fn fault(
     server: &Arc<Server>,
     client: Client,
     ordinal: u64,
-    (fault, line): (HeadFault, Bytes),
+    (fault, scrap): (HeadFault, Scrap),
     thread: &Rc<Thread>,
 ) {
-    let Some(request) = stand_in(config, server, &client, ordinal, line) else {
+    let Some(request) = stand_in(config, server, &client, ordinal, scrap) else {
         return;
     };
     let reason = fault.reason();
@@ -41,9 +41,9 @@ pub fn broken(
     endpoint: &Endpoint,
     client: &Client,
     ordinal: u64,
-    line: Bytes,
+    scrap: Scrap,
 ) {
-    if let Some(mut request) = stand_in(config, &endpoint.default, client, ordinal, line) {
+    if let Some(mut request) = stand_in(config, &endpoint.default, client, ordinal, scrap) {
         error_log::request(
             &request,
             Severity::Info,
@@ -60,9 +60,9 @@ pub fn timed_out(
     endpoint: &Endpoint,
     client: &Client,
     ordinal: u64,
-    line: Bytes,
+    scrap: Scrap,
 ) {
-    if let Some(mut request) = stand_in(config, &endpoint.default, client, ordinal, line) {
+    if let Some(mut request) = stand_in(config, &endpoint.default, client, ordinal, scrap) {
         error_log::request(
             &request,
             Severity::Info,
@@ -79,7 +79,7 @@ fn stand_in(
     server: &Arc<Server>,
     client: &Client,
     ordinal: u64,
-    line: Bytes,
+    scrap: Scrap,
 ) -> Option<Request> {
     const HEAD: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
     let rules = RequestRules::default();
@@ -93,7 +93,7 @@ fn stand_in(
         ordinal,
         head: parser.finish(Bytes::from_static(HEAD)),
         method: Bytes::new(),
-        refused_line: Some(line),
+        refused_line: Some(scrap.line),
         framing: BodyFraming::None,
         expects_continue: false,
         keepalive: false,
@@ -112,6 +112,8 @@ fn stand_in(
         started: Instant::now(),
         body: Body::Unread,
         body_bytes_read: 0,
+        body_length: 0,
+        refused_length: Some(scrap.length),
         attempts: Vec::new(),
         proxy_host: Vec::new(),
         proxy_port: Vec::new(),

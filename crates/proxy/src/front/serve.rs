@@ -5,7 +5,7 @@ use crate::channel::{Channel, ChannelFault, Read};
 use crate::config::{Config, Endpoint, Server};
 use crate::h1::{
     BodyFraming, Expectation, HeadFault, InvalidFields, MAX_HEADERS_DEFAULT, Persistence, Progress,
-    RequestHead, RequestParser, RequestRules, Underscores, request_framing,
+    RequestHead, RequestParser, RequestRules, Underscores, request_framing, validate_host,
 };
 use crate::request::{Body, Connection, ErrorPage, Request, Sent};
 use crate::uri::Slashes;
@@ -46,18 +46,57 @@ enum NoHead {
     Gone,
     /// It closed or broke in the middle of a head.
     Broken {
-        line: Bytes,
+        scrap: Scrap,
     },
     TimedOut {
-        line: Bytes,
+        scrap: Scrap,
     },
     Fault {
         fault: HeadFault,
-        line: Bytes,
+        scrap: Scrap,
     },
     /// The worker is ending.
     Ending,
 }
+
+/// What is known of a head that is no request, for its lines in the logs.
+pub struct Scrap {
+    /// The request line, as far as it came.
+    pub line: Bytes,
+    /// How many bytes nginx would have counted.
+    pub length: u64,
+}
+
+impl Scrap {
+    /// Of a head that stopped or broke the rules in one of its lines: the lines before count.
+    fn of(parser: &RequestParser, buffer: &[u8]) -> Self {
+        let known = parser.request_line(buffer);
+        if !known.is_empty() {
+            let length = parser.complete_lines(buffer) as u64;
+            return Self { line: Bytes::copy_from_slice(known), length };
+        }
+        let end = buffer.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let line = &buffer[..end.unwrap_or(buffer.len())];
+        Self { line: Bytes::copy_from_slice(line), length: 0 }
+    }
+
+    /// Of a whole head that is refused for what it says.
+    fn refused(fault: &HeadFault, head: &RequestHead) -> Self {
+        let line = Bytes::copy_from_slice(head.request_line());
+        let length = match fault {
+            HeadFault::InvalidUri | HeadFault::FragmentInTarget => line.len() + LINE_END,
+            // These are found at their line, before the empty one is read.
+            HeadFault::DuplicateField(_) | HeadFault::DuplicateHost(_) | HeadFault::InvalidHost => {
+                head.length() - LINE_END
+            }
+            _ => head.length(),
+        };
+        Self { line, length: length as u64 }
+    }
+}
+
+/// The length of CR LF.
+const LINE_END: usize = 2;
 
 /// Serves a connection until it closes or becomes a tunnel.
 pub async fn serve(channel: Channel, facts: Connection, thread: Rc<Thread>) {
@@ -69,18 +108,18 @@ pub async fn serve(channel: Channel, facts: Connection, thread: Rc<Thread>) {
             return;
         };
         ordinal += 1;
-        let head = match read_head(&mut client, &endpoint.default, ordinal, &thread).await {
+        let head = match read_head(&mut client, &endpoint, ordinal, &thread).await {
             Ok(head) => head,
             Err(NoHead::Gone | NoHead::Ending) => return,
-            Err(NoHead::Broken { line }) => {
-                return refused::broken(&config, &endpoint, &client, ordinal, line);
+            Err(NoHead::Broken { scrap }) => {
+                return refused::broken(&config, &endpoint, &client, ordinal, scrap);
             }
-            Err(NoHead::TimedOut { line }) => {
-                return refused::timed_out(&config, &endpoint, &client, ordinal, line);
+            Err(NoHead::TimedOut { scrap }) => {
+                return refused::timed_out(&config, &endpoint, &client, ordinal, scrap);
             }
-            Err(NoHead::Fault { fault, line }) => {
+            Err(NoHead::Fault { fault, scrap }) => {
                 let server = &endpoint.default;
-                return refused::fault(&config, server, client, ordinal, (fault, line), &thread)
+                return refused::fault(&config, server, client, ordinal, (fault, scrap), &thread)
                     .await;
             }
         };
@@ -89,8 +128,8 @@ pub async fn serve(channel: Channel, facts: Connection, thread: Rc<Thread>) {
             Ok(request) => request,
             Err(refusal) => {
                 let Refusal { config, server, fault, head } = *refusal;
-                let line = Bytes::copy_from_slice(head.request_line());
-                return refused::fault(&config, &server, client, ordinal, (fault, line), &thread)
+                let scrap = Scrap::refused(&fault, &head);
+                return refused::fault(&config, &server, client, ordinal, (fault, scrap), &thread)
                     .await;
             }
         };
@@ -145,10 +184,11 @@ fn rules(server: &Server) -> RequestRules {
 
 async fn read_head(
     client: &mut Client,
-    server: &Arc<Server>,
+    endpoint: &Endpoint,
     ordinal: u64,
     thread: &Thread,
 ) -> Result<RequestHead, NoHead> {
+    let server = &endpoint.default;
     let rules = rules(server);
     let mut parser = RequestParser::new(&rules);
     let limit = Duration::from_millis(server.core.client_header_timeout.0);
@@ -162,7 +202,8 @@ async fn read_head(
         match parser.parse(&client.buffer, &rules) {
             Ok(Progress::Complete { length }) => {
                 let text = client.buffer.split_to(length).freeze();
-                return Ok(parser.finish(text));
+                let head = parser.finish(text.clone());
+                return Ok(by_rules_of_its_host(head, text, &rules, endpoint));
             }
             Ok(Progress::Skip { length }) => {
                 let _ = client.buffer.split_to(length);
@@ -170,15 +211,15 @@ async fn read_head(
             }
             Ok(Progress::More) => {}
             Err(fault) => {
-                let line = Bytes::copy_from_slice(parser.request_line(&client.buffer));
-                return Err(NoHead::Fault { fault, line });
+                let scrap = Scrap::of(&parser, &client.buffer);
+                return Err(NoHead::Fault { fault, scrap });
             }
         }
         let begun = parser.has_begun();
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let line = Bytes::copy_from_slice(parser.request_line(&client.buffer));
-            return Err(if begun { NoHead::TimedOut { line } } else { NoHead::Gone });
+            let scrap = Scrap::of(&parser, &client.buffer);
+            return Err(if begun { NoHead::TimedOut { scrap } } else { NoHead::Gone });
         }
         let missing =
             if client.buffer.is_empty() { rules.header_buffer } else { rules.large_buffers.1 };
@@ -186,14 +227,46 @@ async fn read_head(
         match client.channel.read(&mut client.buffer, left).await {
             Ok(Read::Bytes(_)) => {}
             Ok(Read::Closed) | Err(ChannelFault::Io(_)) => {
-                let line = Bytes::copy_from_slice(parser.request_line(&client.buffer));
-                return Err(if begun { NoHead::Broken { line } } else { NoHead::Gone });
+                let scrap = Scrap::of(&parser, &client.buffer);
+                return Err(if begun { NoHead::Broken { scrap } } else { NoHead::Gone });
             }
             Err(ChannelFault::TimedOut) => {
-                let line = Bytes::copy_from_slice(parser.request_line(&client.buffer));
-                return Err(if begun { NoHead::TimedOut { line } } else { NoHead::Gone });
+                let scrap = Scrap::of(&parser, &client.buffer);
+                return Err(if begun { NoHead::TimedOut { scrap } } else { NoHead::Gone });
             }
         }
+    }
+}
+
+/// Reads a head again when its host has other rules for field names than the address's default
+/// server, by which it was read. nginx changes rules behind the `Host` line; here they hold for all.
+fn by_rules_of_its_host(
+    head: RequestHead,
+    text: Bytes,
+    used: &RequestRules,
+    endpoint: &Endpoint,
+) -> RequestHead {
+    if !endpoint.rules_differ {
+        return head;
+    }
+    let host = head.fields().first("host").and_then(|value| validate_host(value).ok());
+    let server = host.and_then(|host| match endpoint.names.find(&host.host) {
+        Ok(Some((server, _))) => Some(rules(server)),
+        _ => None,
+    });
+    let Some(own) = server.filter(|own| own != used) else {
+        return head;
+    };
+    // Its size was judged already, by the buffers that it was read into.
+    let own = RequestRules {
+        header_buffer: used.header_buffer,
+        large_buffers: used.large_buffers,
+        ..own
+    };
+    let mut parser = RequestParser::new(&own);
+    match parser.parse(&text, &own) {
+        Ok(Progress::Complete { .. }) => parser.finish(text),
+        _ => head,
     }
 }
 
@@ -271,9 +344,7 @@ fn make_request(
         }
     };
     let args = head.args().unwrap_or_default().to_vec();
-    let keepalive = persistence == Persistence::KeepAlive
-        && !thread.is_ending()
-        && may_keep(client, &server, ordinal);
+    let keepalive = persistence == Persistence::KeepAlive && !thread.is_ending();
     let request = Request {
         connection: Rc::clone(&client.facts),
         ordinal,
@@ -296,6 +367,8 @@ fn make_request(
         started: Instant::now(),
         body: Body::Unread,
         body_bytes_read: 0,
+        body_length: 0,
+        refused_length: None,
         attempts: Vec::new(),
         proxy_host: Vec::new(),
         proxy_port: Vec::new(),
@@ -310,14 +383,6 @@ fn make_request(
         request.take_captures(&regex, captures);
     }
     Ok(request)
-}
-
-/// Whether the server lets the connection bring another request.
-fn may_keep(client: &Client, server: &Server, ordinal: u64) -> bool {
-    let core = &server.core;
-    core.keepalive_timeout.timeout_ms > 0
-        && ordinal < core.keepalive_requests.0
-        && client.facts.accepted.elapsed() < Duration::from_millis(core.keepalive_time.0)
 }
 
 /// Whether a request has a body that is still to be read.

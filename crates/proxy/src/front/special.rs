@@ -60,6 +60,9 @@ fn page(status: u16, request: &Request) -> String {
             "400 Bad Request".to_owned(),
             "The plain HTTP request was sent to HTTPS port",
         ),
+        401 => {
+            ("401 Authorization Required".to_owned(), "401 Authorization Required".to_owned(), "")
+        }
         302 => ("302 Found".to_owned(), "302 Found".to_owned(), ""),
         301 | 303 | 307 | 308 | 400..=406 | 408..=416 | 421 | 429 | 500..=505 | 507 => {
             let text = format!("{status} {}", status_text(status).unwrap_or_default());

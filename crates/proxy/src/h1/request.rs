@@ -127,6 +127,13 @@ impl RequestParser {
         }
     }
 
+    /// How many bytes of `buffer` are whole lines that were accepted: what nginx has counted of a
+    /// request when it gives it up.
+    pub fn complete_lines(&self, buffer: &[u8]) -> usize {
+        let seen = buffer.get(..self.at.min(buffer.len())).unwrap_or_default();
+        memchr::memrchr(b'\n', seen).map_or(0, |at| at + 1)
+    }
+
     /// Reads on. `buffer` is everything of this head so far, beginning with its first byte.
     pub fn parse(&mut self, buffer: &[u8], rules: &RequestRules) -> Result<Progress, HeadFault> {
         if let Stage::Blank = self.stage {

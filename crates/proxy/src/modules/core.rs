@@ -100,6 +100,10 @@ impl Value for KeepaliveTimeout {
     const SYNTAX: &'static str = "timeout [header_timeout]";
     const ARITY: Arity = Arity::between(1, 2);
 
+    fn complete(&mut self, outer: &Self) {
+        self.header_s = self.header_s.or(outer.header_s);
+    }
+
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let timeout_ms =
             Time::parse(&args[0].bytes).ok_or_else(|| reader.directive_invalid(&args[0]))?;

@@ -52,6 +52,7 @@ pub struct Body {
     kin: Kin,
     thread: Rc<Thread>,
     began: Instant,
+    uri: Vec<u8>,
     cutter: Cutter,
     may_keep: bool,
     is_buffered: bool,
@@ -73,7 +74,7 @@ impl Body {
         is_buffered: bool,
         thread: Rc<Thread>,
     ) -> Self {
-        let Answer { upstream, lease, kin, began, request_was_sent, .. } = answer;
+        let Answer { upstream, lease, kin, began, uri, request_was_sent, .. } = answer;
         let cutter = match framing.body {
             ResponseBody::None | ResponseBody::Length(0) => Cutter::Done,
             ResponseBody::Length(length) => Cutter::Length(length),
@@ -86,6 +87,7 @@ impl Body {
             kin,
             thread,
             began,
+            uri,
             cutter,
             may_keep: request_was_sent && framing.persistence == Persistence::KeepAlive,
             is_buffered,
@@ -117,7 +119,9 @@ impl Body {
         if !self.upstream.buffer.is_empty() {
             let message = "upstream sent more data than specified in \"Content-Length\" header while \
                            reading upstream";
-            error_log::request(request, Severity::Warn, message);
+            if !request.is_head() {
+                self.log(request, Severity::Warn, message);
+            }
             return;
         }
         self.thread.pool().put(self.kin, self.upstream, &group.keepalive, Instant::now());
@@ -149,6 +153,10 @@ impl Body {
             if !ended && cut.is_none() {
                 match self.decode(request, sending) {
                     Ok(()) => {}
+                    Err(Cut::Chunks) if request.sent.head_bytes == 0 => {
+                        // Nothing has been sent yet, and as in nginx nothing will be.
+                        return self.finished(request, Some(Cut::Chunks));
+                    }
                     Err(fault) => cut = Some(fault),
                 }
                 if matches!(self.cutter, Cutter::Done) {
@@ -189,6 +197,11 @@ impl Body {
         }
     }
 
+    fn log(&self, request: &Request, severity: Severity, message: &str) {
+        let url = super::shown_url(&self.uri, &self.upstream.address.to_string());
+        error_log::upstream(request, severity, message, &url);
+    }
+
     fn finished(&self, request: &mut Request, cut: Option<Cut>) -> Finish {
         let message = match cut {
             None => return outcome(request, Ok(())),
@@ -208,7 +221,7 @@ impl Body {
                 format!("pwrite() of a response failed ({})", crate::errno_text(&error))
             }
         };
-        error_log::request(request, Severity::Error, &message);
+        self.log(request, Severity::Error, &message);
         Finish::Broken
     }
 
@@ -276,7 +289,7 @@ impl Body {
             let file = temp_file::create(&proxy.proxy_temp_path.0).map_err(Cut::Disk)?;
             let message =
                 "an upstream response is buffered to a temporary file while reading upstream";
-            error_log::request(request, Severity::Warn, message);
+            self.log(request, Severity::Warn, message);
             self.spool = Some(Spool { file, read: 0, written: 0 });
         }
         // All that was added since `added` follows what the file holds.

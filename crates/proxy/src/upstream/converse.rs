@@ -4,7 +4,7 @@
 use super::Upstream;
 use crate::error_log;
 use crate::front::Client;
-use crate::front::body::{BodyFault, Cut, Cutter};
+use crate::front::body::{self, BodyFault, Cut, Cutter};
 use crate::front::serve::has_body;
 use crate::h1::{CHUNK_END, LAST_CHUNK, Progress, ResponseHead, ResponseParser, chunk_head};
 use crate::modules::error_log::Severity;
@@ -134,7 +134,7 @@ impl Sender {
             }
             Source::Client { cutter, framing } => {
                 let chunked = *framing == Framing::Chunked;
-                match cutter.cut(&mut client.buffer)? {
+                match body::cut(client, request, cutter)? {
                     Cut::More => return Ok(false),
                     Cut::End => {
                         if chunked {
@@ -143,8 +143,8 @@ impl Sender {
                         self.source = Source::Done;
                     }
                     Cut::Data(data) => {
-                        request.body_bytes_read += data.len() as u64;
-                        check_size(request)?;
+                        let max = request.location.core.client_max_body_size.0;
+                        body::check_size(request, max, data.len() as u64)?;
                         if chunked {
                             self.out.extend_from_slice(chunk_head(data.len()).as_ref());
                         }
@@ -160,14 +160,6 @@ impl Sender {
             }
         }
     }
-}
-
-fn check_size(request: &Request) -> Result<(), BodyFault> {
-    let max = request.location.core.client_max_body_size.0;
-    if max > 0 && request.body_bytes_read > max {
-        return Err(BodyFault::TooLarge);
-    }
-    Ok(())
 }
 
 /// What the next wait is for.

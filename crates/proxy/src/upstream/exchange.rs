@@ -48,6 +48,8 @@ pub struct Answer {
     pub head: ResponseHead,
     pub kin: Kin,
     pub began: Instant,
+    /// The URI that was asked, for the log.
+    pub uri: Vec<u8>,
     /// The whole request was sent, so the connection can be kept.
     pub request_was_sent: bool,
 }
@@ -70,7 +72,7 @@ pub async fn exchange(
         Err(_) => return Passed::Gone(Box::new(client), Box::new(request)),
     };
     let Ready { aim, offer, seat, head } = ready;
-    match try_peers(&mut client, &mut request, &aim, &head, thread).await {
+    match try_peers(&mut client, &mut request, &aim, (&head, offer.may_switch()), thread).await {
         Ended::Answer(answer) => {
             conclude(client, request, pass, thread, *answer, (offer, seat, aim)).await
         }
@@ -133,7 +135,7 @@ async fn try_peers(
     client: &mut Client,
     request: &mut Request,
     aim: &Aim,
-    head: &BytesMut,
+    (head, may_switch): (&BytesMut, bool),
     thread: &Rc<Thread>,
 ) -> Ended {
     let mut tried = Tried::default();
@@ -166,25 +168,26 @@ async fn try_peers(
             ..Attempt::default()
         });
         left = left.saturating_sub(1);
-        let mut failure = match attempt(client, request, aim, head, (lease, &peer), thread).await {
-            Ok(answer) => match status_failure(request, &answer, left) {
-                None => return Ended::Answer(Box::new(answer)),
-                Some(failure) => {
-                    let attempt = request.attempt();
-                    attempt.response_time = Some(answer.began.elapsed());
-                    fail(request, answer.lease, &failure);
-                    failure
-                }
-            },
-            Err(ended) => match ended {
-                AttemptEnd::Gone => return Ended::Gone,
-                AttemptEnd::BadBody(fault) => return Ended::BadBody(fault),
-                AttemptEnd::Failed(lease, failure) => {
-                    fail(request, lease, &failure);
-                    failure
-                }
-            },
-        };
+        let mut failure =
+            match attempt(client, request, aim, head, (lease, &peer, may_switch), thread).await {
+                Ok(answer) => match status_failure(request, &answer, left) {
+                    None => return Ended::Answer(Box::new(answer)),
+                    Some(failure) => {
+                        let attempt = request.attempt();
+                        attempt.response_time = Some(answer.began.elapsed());
+                        fail(request, answer.lease, &failure, &shown_url(aim, &peer.to_string()));
+                        failure
+                    }
+                },
+                Err(ended) => match ended {
+                    AttemptEnd::Gone => return Ended::Gone,
+                    AttemptEnd::BadBody(fault) => return Ended::BadBody(fault),
+                    AttemptEnd::Failed(lease, failure) => {
+                        fail(request, lease, &failure, &shown_url(aim, &peer.to_string()));
+                        failure
+                    }
+                },
+            };
         // A kept connection that the server had closed says nothing about the server.
         if failure.was_reused && failure.bit == NextUpstream::ERROR {
             left += 1;
@@ -221,7 +224,7 @@ fn status_failure(request: &Request, answer: &Answer, left: usize) -> Option<Fai
     (wanted && may_retry(request, &failure)).then_some(failure)
 }
 
-fn fail(request: &Request, lease: Lease, failure: &Failure) {
+fn fail(request: &Request, lease: Lease, failure: &Failure, url: &str) {
     // 403 and 404 are the server's opinion, not its failure.
     let outcome = match failure.status {
         403 | 404 => Outcome::Fine,
@@ -229,7 +232,7 @@ fn fail(request: &Request, lease: Lease, failure: &Failure) {
     };
     if lease.give_back(outcome, crate::now_ms()) == Released::Disabled {
         let message = "upstream server temporarily disabled while connecting to upstream";
-        error_log::request(request, Severity::Warn, message);
+        error_log::upstream(request, Severity::Warn, message, url);
     }
 }
 
@@ -245,13 +248,17 @@ async fn attempt(
     request: &mut Request,
     aim: &Aim,
     head: &BytesMut,
-    (lease, peer): (Lease, &Address),
+    (lease, peer, may_switch): (Lease, &Address, bool),
     thread: &Rc<Thread>,
 ) -> Result<Answer, AttemptEnd> {
     let kin = Kin::new(&aim.group, Arc::as_ptr(&request.location) as usize);
     let began = Instant::now();
     let url = shown_url(aim, &peer.to_string());
-    let kept = thread.pool().get(&kin, peer);
+    // What may become a tunnel begins on a connection of its own (T3).
+    let kept = match may_switch {
+        true => None,
+        false => thread.pool().get(&kin, peer),
+    };
     let upstream = match kept {
         Some(upstream) => upstream,
         None => match connect(client, request, peer, &url).await {
@@ -272,6 +279,7 @@ async fn attempt(
                 head: heard.head,
                 kin,
                 began,
+                uri: Vec::new(),
                 request_was_sent: heard.request_was_sent,
             })
         }
@@ -328,10 +336,8 @@ async fn connect(
     }
 }
 
-/// The URL that logs show: the peer's address with the request's URI.
 fn shown_url(aim: &Aim, peer: &str) -> String {
-    let separator = if peer.starts_with("unix:") { ":" } else { "" };
-    format!("http://{peer}{separator}{}", String::from_utf8_lossy(&aim.uri))
+    super::shown_url(&aim.uri, peer)
 }
 
 async fn conclude(
@@ -345,6 +351,7 @@ async fn conclude(
     request.upstream_head = Some(answer.head.clone());
     if answer.head.status() != 101 {
         let url = shown_url(&aim, request.attempts.last().map_or("", |one| one.address.as_str()));
+        let answer = Answer { uri: aim.uri, ..answer };
         return match incoming::response(&request, pass, answer, thread) {
             Ok(response) => Passed::Response(Box::new(client), Box::new(request), response),
             Err(fault) => {

@@ -47,8 +47,6 @@ pub fn head_of(request: &Request, pass: &Pass, head: &ResponseHead) -> Response 
         }
         if same_name(name, "content-type") {
             response.content_type = Some(value.to_vec());
-        } else if same_name(name, "last-modified") {
-            response.last_modified = Some(value.to_vec());
         } else if same_name(name, "location") {
             match rewritten(request, pass, value) {
                 // Only one that begins with a slash is completed with scheme and host.

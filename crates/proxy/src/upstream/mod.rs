@@ -23,3 +23,9 @@ pub use group::{Group, Keepalive, Outcome, Peer, Released, Tried};
 pub use pass::{Pass, Redirects, Rule, Target, UriPart};
 pub use pool::Pool;
 pub use url::{Authority, HTTP_PORT, Host, Url};
+
+/// The URL that logs show: the peer's address with the URI that was asked.
+fn shown_url(uri: &[u8], peer: &str) -> String {
+    let separator = if peer.starts_with("unix:") { ":" } else { "" };
+    format!("http://{peer}{separator}{}", String::from_utf8_lossy(uri))
+}

@@ -67,7 +67,7 @@ pub fn aim(request: &Request, pass: &Pass) -> Result<Aim, AimFault> {
 fn computed(request: &Request, url: &[u8]) -> Result<Aim, AimFault> {
     let text = || String::from_utf8_lossy(url).into_owned();
     let rest = match url.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case(b"http://") => &url[7..],
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"http://") && url.len() > 7 => &url[7..],
         _ => return Err(AimFault::Prefix(text())),
     };
     let parsed = Url::parse(rest)

@@ -210,6 +210,11 @@ async fn sweep(thread: Rc<Thread>) {
         if !thread.pool().is_empty() {
             thread.pool().sweep(Instant::now());
         }
+        // Said once in a while, so that a full disk does not fill what is left of it.
+        let lost = crate::log_file::take_lost();
+        if lost > 0 {
+            thread.shared.log(Severity::Alert, &format!("{lost} log lines could not be written"));
+        }
     }
 }
 

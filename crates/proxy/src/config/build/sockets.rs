@@ -53,8 +53,14 @@ impl Builder<'_> {
             .into_iter()
             .map(|gathered| {
                 let key = gathered.listen.key.clone();
+                let default = gathered.default.unwrap_or(gathered.first);
+                let rules = |server: &Server| {
+                    (server.core.underscores_in_headers.0, server.core.ignore_invalid_headers.0)
+                };
+                let differs = |server: &Arc<Server>| rules(server) != rules(&default);
                 let endpoint = Endpoint {
-                    default: gathered.default.unwrap_or(gathered.first),
+                    rules_differ: gathered.servers.iter().any(differs),
+                    default,
                     names: gathered.names,
                     by_address: shared && keys.contains(&key),
                 };

@@ -32,7 +32,7 @@ impl Report {
     pub fn new(command: &Command) -> Report {
         let notices = matches!(command.deed, Deed::Test { .. });
         let mut report = Report { file: None, notices, quiet: command.quiet };
-        let named = command.error_log.as_deref().filter(|path| *path != paths::ERROR_LOG);
+        let named = command.error_log.as_deref().filter(|path| *path != paths::STDERR);
         if let (Some(path), false) = (named, command.deed == Deed::Nothing) {
             report.open(&paths::prefix(command).join(path));
         }

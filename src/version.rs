@@ -88,6 +88,8 @@ pub fn configure_arguments() -> String {
         format!("--prefix={prefix}"),
         format!("--conf-path={}", paths::CONF),
         format!("--error-log-path={}", paths::ERROR_LOG),
+        format!("--http-log-path={}", paths::ACCESS_LOG),
+        format!("--pid-path={}", paths::PID),
     ];
     words.extend(EXTRA_MODULES.iter().map(|module| format!("--with-{module}")));
     let absent = DEFAULT_MODULES.iter().filter(|(_, built)| *built == Built::No);

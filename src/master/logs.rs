@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::clock;
 use super::owned::Owned;
+use crate::paths;
 
 /// Every log file of a configuration, and those of them that the master's own lines go to.
 #[derive(Debug)]
@@ -167,6 +168,10 @@ fn open_append(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
     let mode = Mode::from_raw_mode(0o644);
     let open = |access: OFlags| rustix::fs::open(path, flags | access | OFlags::NONBLOCK, mode);
+    if path.parent() == Some(Path::new(paths::LOG_FOLDER)) {
+        // It is there, or the open fails and says why.
+        let _ = rustix::fs::mkdir(paths::LOG_FOLDER, Mode::from_raw_mode(0o755));
+    }
     let file = match open(OFlags::WRONLY) {
         // ENXIO: a FIFO that nobody reads (or a socket, for which this fails again).
         Err(Errno::NXIO) => open(OFlags::RDWR)?,

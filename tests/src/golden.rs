@@ -46,8 +46,10 @@ impl Golden {
         std::fs::create_dir_all(folder.path().join("logs")).expect("a folder for logs");
         let conf = folder.write("perdura.conf", self.conf.as_bytes());
         let output = Command::new(program.binary())
-            .args(["-t", "-e", "stderr", "-p"])
+            .args(["-t", "-p"])
             .arg(folder.path())
+            .arg("-e")
+            .arg(folder.path().join("error.log"))
             .arg("-c")
             .arg(&conf)
             .stdin(Stdio::null())
@@ -75,6 +77,12 @@ impl Golden {
         (!same).then(|| format!("--- nginx\n{}\n--- perdura\n{}\n", theirs.1, ours.1))
     }
 
+    /// Whether the file lies in the wrong folder: a good configuration ends with 0.
+    pub fn misplaced(&self, kind: &str) -> Option<String> {
+        let good = self.expected.starts_with("exit 0\n");
+        (good != (kind == "good")).then(|| format!("this does not belong into {kind}"))
+    }
+
     /// Writes what perdura says into the file.
     pub fn record(&self) {
         let said = self.ask(Program::Perdura);
@@ -86,8 +94,13 @@ impl Golden {
 /// The exit code, and the first complaint without the program's name.
 fn essence(said: &str) -> (String, String) {
     let code = said.lines().next().unwrap_or_default().to_owned();
-    let complaint = said.lines().find(|line| line.contains("[emerg]") || line.contains("[warn]"));
-    let complaint = complaint.and_then(|line| line.split_once(": ")).map_or("", |(_, rest)| rest);
+    // What a program says to its error log has a date in front.
+    let mine = |line: &&str| {
+        let complains = line.contains(": [emerg] ") || line.contains(": [warn] ");
+        complains && (line.starts_with("nginx: ") || line.starts_with("perdura: "))
+    };
+    let complaint = said.lines().find(mine).and_then(|line| line.split_once(": "));
+    let complaint = complaint.map_or("", |(_, rest)| rest);
     (code, complaint.to_owned())
 }
 

@@ -140,6 +140,11 @@ pub fn hold() -> io::Result<()> {
 /// In a worker's first moments: it hears its master only, through the control socket.
 pub fn reset_in_worker() -> io::Result<()> {
     reset_in_child()?;
+    // The standard library's handler lets the first of these pass when it was sent and not caused:
+    // a worker should die of it and be succeeded.
+    [libc::SIGSEGV, libc::SIGBUS]
+        .into_iter()
+        .try_for_each(|fatal| disposition(fatal, libc::SIG_DFL))?;
     NOT_FOR_WORKERS.into_iter().try_for_each(ignore)
 }
 

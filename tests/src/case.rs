@@ -10,12 +10,12 @@
 //! -- upstream [NAME]      a script; @upstream@ or @NAME@ is its address
 //! -- dead NAME            @NAME@ is an address that refuses connections
 //! -- log FORMAT           the access log's format
-//! -- gets [OPTIONS]       one case for each line: [METHOD] TARGET [| FIELD]...
+//! -- gets [OPTIONS]       one case for each line: [METHOD] TARGET [| FIELD]... [~~ ROW]
 //! -- client NAME [OPTIONS] a case in steps, see `script`
 //! -- perdura NAME         the outcome that is expected of perdura in a case that differs
 //! ```
 //!
-//! Options: `differs=ROW` names a row of `docs/differences.md`; `errors` compares the error
+//! Options: `differs=ROW` (in a line of `gets`: `~~ ROW`) names a row of `docs/differences.md`; `errors` compares the error
 //! log too; `no-upstream`, `no-log` leave a part out.
 
 use std::path::Path;
@@ -124,8 +124,11 @@ impl Case {
     fn add_gets(&mut self, options: &str, text: &str) -> Result<(), String> {
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let mut client = Client::options(&format!("x {options}"))?;
+            let (line, row) =
+                line.split_once(" ~~ ").map_or((line, None), |(line, row)| (line, Some(row)));
             client.name = line.to_owned();
             client.steps = get(line);
+            client.differs = row.map(str::to_owned).or(client.differs);
             self.clients.push(client);
         }
         Ok(())

@@ -32,7 +32,7 @@ pub use folder::Folder;
 pub use golden::{Golden, golden_files};
 pub use message::{Message, ReadAs};
 pub use outcome::{Names, Outcome};
-pub use parity::{Report, check, compare, family, play, record};
+pub use parity::{Report, adopt, check, compare, family, play, record};
 pub use payload::{Payload, seed};
 pub use peer::Peer;
 pub use port::{dead_address, free_port};

@@ -1,8 +1,9 @@
 //! Every case of `tests/parity`, and the families made by tables: nginx and perdura must
 //! answer alike. `PARITY_RECORD=1` writes down what nginx answers; `PARITY_ONLY=nginx`
 //! compares nginx with what was written down.
+//! `PARITY_ADOPT=1` adds what perdura answers to cases that name a row of the differences.
 
-use perdura_tests::{Case, Suite, check, compare, record};
+use perdura_tests::{Case, Suite, adopt, check, compare, record};
 
 fn main() {
     let mut suite = Suite::default();
@@ -26,6 +27,9 @@ fn main() {
 fn run(case: &Case) -> Vec<(String, Option<String>)> {
     if std::env::var_os("PARITY_RECORD").is_some() {
         return vec![("recorded".to_owned(), record(case).err())];
+    }
+    if std::env::var_os("PARITY_ADOPT").is_some() {
+        return vec![("adopted".to_owned(), adopt(case).err())];
     }
     let complaints = check(case);
     let mut verdicts: Vec<_> =

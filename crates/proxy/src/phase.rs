@@ -133,7 +133,11 @@ fn rewrite(request: &mut Request) -> Step {
 fn program(request: &mut Request, program: &[Return]) -> Step {
     match program.first() {
         None => Step::Next,
-        Some(action) => content::return_step(request, action),
+        Some(action) => {
+            // A text may name `$status`, which is the one it will have.
+            request.sent.status = action.status;
+            content::return_step(request, action)
+        }
     }
 }
 

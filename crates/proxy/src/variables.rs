@@ -497,7 +497,7 @@ const GETTERS: &[(&str, Getter)] = &[
     ("request_filename", filename),
     ("request_length", |r, out| number(r.length(), out)),
     ("request_method", |r, out| put(Some(&r.method), out)),
-    ("request_uri", |r, out| put(Some(r.head.unparsed_uri()), out)),
+    ("request_uri", |r, out| r.refused_line.is_none() && put(Some(r.head.unparsed_uri()), out)),
     ("scheme", |_, out| text("http", out)),
     ("server_addr", server_address),
     ("server_name", |r, out| put(Some(&r.server.name), out)),

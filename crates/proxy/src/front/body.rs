@@ -157,6 +157,8 @@ pub fn cut(
     let piece = cutter.cut(&mut client.buffer);
     request.body_bytes_read += (before - client.buffer.len()) as u64;
     if piece.as_ref().is_err_and(|fault| *fault == BodyFault::Malformed) {
+        // nginx counts a body only when it has understood it.
+        request.body_bytes_read = 0;
         error_log::request(request, Severity::Error, "client sent invalid chunked body");
     }
     piece

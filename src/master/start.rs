@@ -16,7 +16,7 @@ use super::worker::Pauses;
 use super::{Ending, Master, Place, limits, single};
 use crate::cli::Command;
 use crate::report::Report;
-use crate::signal::Signals;
+use crate::signal::{self, Signals};
 use crate::{daemon, paths, version};
 
 /// Starts and serves; gives the exit code.
@@ -28,6 +28,12 @@ pub fn run(command: &Command, report: &mut Report) -> u8 {
 /// listens and the signals are heard.
 pub fn serve(options: Options, report: &mut Report, listening: impl FnOnce()) -> u8 {
     let Some(config) = read(&options, report) else { return 1 };
+    // Whoever can connect may also send a signal: from the first socket that listens on, it waits
+    // until it is heard and does not do what it does to any program.
+    if let Err(error) = signal::hold() {
+        report.say(Severity::Emerg, &format!("sigprocmask() failed {}", errno_text(&error)));
+        return 1;
+    }
     let Some(opened) = Opened::new(&config, report) else { return 1 };
     match settle(options, config, opened) {
         Ok(settled) => {

@@ -1,22 +1,42 @@
 //! Addresses for actors. Listeners of the harness bind port 0 and keep it; only a program
 //! that must be told its port gets one from here.
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use rustix::fs::FlockOperation;
+
 /// A port of 127.0.0.1 that nobody listens on, below the range of outgoing connections, so
-/// that no connection of another test takes it before the program binds it.
+/// that no connection of another test takes it before the program binds it. It belongs to
+/// this process until it ends, so that a test run beside this one does not choose it too.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = (std::process::id() as u16).wrapping_mul(97);
     for _ in 0..SPAN {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + base.wrapping_add(step) % SPAN;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if is_ours(port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
     panic!("no free port between {FIRST} and {}", FIRST + SPAN);
+}
+
+/// Takes a lock on the port's file for as long as this process lives.
+fn is_ours(port: u16) -> bool {
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("perdura-ports");
+    std::fs::create_dir_all(&folder).expect("a folder for the locks of ports");
+    let mut options = File::options();
+    let file = options.create(true).append(true).open(folder.join(port.to_string()));
+    let Ok(file) = file else { return false };
+    let free = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if free {
+        HELD.lock().unwrap_or_else(|poison| poison.into_inner()).push(file);
+    }
+    free
 }
 
 /// An address that refuses connections as long as the returned guard lives: bound, but not

@@ -102,8 +102,8 @@ impl Setup {
             "daemon off;\nworker_processes 1;\n{user}\nerror_log @dir@/error.log info;\n\
              pid @dir@/proxy.pid;\n{}\nevents {{ worker_connections 512; }}\nhttp {{\n    {folders}\n    \
              client_body_temp_path @dir@/temp;\n    proxy_temp_path @dir@/temp;\n    \
-             log_format case '{format}';\n    access_log @dir@/access.log case;\n    \
-             server {{ listen @marker@; access_log @dir@/access.log case; \
+             log_format case '{format}';\n    log_format marker '$request';\n    access_log @dir@/access.log case;\n    \
+             server {{ listen @marker@; access_log @dir@/access.log marker; \
              location / {{ return 204; }} }}\n{}\n{server}}}\n",
             self.main, self.http
         )

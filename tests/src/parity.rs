@@ -263,6 +263,8 @@ impl Stage {
         }
         let client_text = connections.iter().map(|one| one.text.as_str()).collect::<Vec<_>>();
         let client_text = self.names.hide(&client_text.join("\n"));
+        // A tunnel's line comes when the worker has seen its end, whenever that is.
+        let lines = lines.max(connections.iter().filter(|one| one.switched).count());
         drop(connections);
         // The end of a tunnel and the first marker may come in one turn of the program's loop.
         self.proxy.mark();

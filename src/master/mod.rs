@@ -123,6 +123,7 @@ impl Master {
             Err(error) => {
                 self.logs.line(Severity::Alert, &format!("ppoll() failed {}", errno_text(&error)));
                 // Not a loop that burns: whatever is wrong, it is looked at again in a while.
+                #[expect(clippy::disallowed_methods, reason = "the wait itself has failed")]
                 std::thread::sleep(WAIT_FAILED_PAUSE);
                 Woken::Timeout
             }

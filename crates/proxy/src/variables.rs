@@ -84,19 +84,15 @@ impl Binding {
         if let Some((_, getter)) = GETTERS.iter().find(|(known, _)| *known == name) {
             return Some(Binding::Getter(*getter));
         }
+        let rest = |prefix| name.strip_prefix(prefix).filter(|rest: &&str| !rest.is_empty());
         let dashed = |rest: &str| rest.replace('_', "-");
         let bytes = |rest: &str| rest.as_bytes().to_vec();
-        let prefixes: [(&str, &dyn Fn(&str) -> Binding); 6] = [
-            ("http_", &|rest| Binding::Field(dashed(rest))),
-            ("sent_http_", &|rest| Binding::SentField(dashed(rest))),
-            ("upstream_http_", &|rest| Binding::UpstreamField(dashed(rest))),
-            ("upstream_cookie_", &|rest| Binding::UpstreamCookie(bytes(rest))),
-            ("arg_", &|rest| Binding::Argument(bytes(rest))),
-            ("cookie_", &|rest| Binding::Cookie(bytes(rest))),
-        ];
-        prefixes.iter().find_map(|(prefix, make)| {
-            name.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(make)
-        })
+        None.or_else(|| rest("http_").map(|name| Binding::Field(dashed(name))))
+            .or_else(|| rest("sent_http_").map(|name| Binding::SentField(dashed(name))))
+            .or_else(|| rest("upstream_http_").map(|name| Binding::UpstreamField(dashed(name))))
+            .or_else(|| rest("upstream_cookie_").map(|name| Binding::UpstreamCookie(bytes(name))))
+            .or_else(|| rest("arg_").map(|name| Binding::Argument(bytes(name))))
+            .or_else(|| rest("cookie_").map(|name| Binding::Cookie(bytes(name))))
     }
 }
 

@@ -441,7 +441,7 @@ mod tests {
         let error = disk.read(&folder.join("none")).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
         assert_eq!(disk.read(&folder).unwrap_err().raw_os_error(), Some(libc::EISDIR));
-        assert_eq!(disk.glob(&folder.join("*.conf")).unwrap(), [file.clone()]);
+        assert_eq!(disk.glob(&folder.join("*.conf")).unwrap(), std::slice::from_ref(&file));
         assert_eq!(disk.user("root"), Some((0, 0)));
         assert_eq!(disk.group("root"), Some(0));
         assert_eq!(disk.user("no such user"), None);

@@ -28,6 +28,9 @@ pub enum Name {
     Pattern(Regex),
 }
 
+/// The server of a name, with what its pattern matched.
+pub type Hit<'n> = (&'n Arc<Server>, Option<(&'n Regex, Captures)>);
+
 /// Whether a name was new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
@@ -56,10 +59,7 @@ impl ServerNames {
 
     /// The server of `host`, which is in lower case, with the captures of its pattern. `Err` is the
     /// engine's message when a pattern could not be tried.
-    pub fn find(
-        &self,
-        host: &[u8],
-    ) -> Result<Option<(&Arc<Server>, Option<(&Regex, Captures)>)>, String> {
+    pub fn find(&self, host: &[u8]) -> Result<Option<Hit<'_>>, String> {
         if let Some(server) = self.exact.get(host) {
             return Ok(Some((server, None)));
         }

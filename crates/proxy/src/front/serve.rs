@@ -123,6 +123,16 @@ pub async fn serve(channel: Channel, facts: Connection, thread: Rc<Thread>) {
                     .await;
             }
         };
+        // A reload may have come while the connection was idle.
+        let (config, endpoint) = match thread.config() {
+            newer if !Arc::ptr_eq(&newer, &config) => {
+                match endpoint_of(&newer, &client.facts).cloned() {
+                    Some(endpoint) => (newer, endpoint),
+                    None => (config, endpoint),
+                }
+            }
+            _ => (config, endpoint),
+        };
         let busy = thread.busy();
         let request = match make_request(config, &endpoint, &client, ordinal, head, &thread) {
             Ok(request) => request,

@@ -1,6 +1,8 @@
 //! The process: what nginx's core module sets outside of any block.
 
-use perdura_conf::{Arity, Fault, Flag, Number, Reader, Text, Time, Value, Word, directives};
+use perdura_conf::{
+    Arity, Fault, Flag, Number, Place, Reader, Text, Time, Value, Word, directives,
+};
 
 directives! {
     /// Runs in the background, detached from the terminal.
@@ -56,6 +58,8 @@ impl Value for Count {
 /// A user's name and, when given, a group's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
+    /// Where the directive stands.
+    pub directive: Place,
     pub user: Word,
     pub group: Option<Word>,
 }
@@ -64,7 +68,8 @@ impl Value for User {
     const SYNTAX: &'static str = "user [group]";
     const ARITY: Arity = Arity::between(1, 2);
 
-    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok(User { user: args[0].clone(), group: args.get(1).cloned() })
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let (user, group) = (args[0].clone(), args.get(1).cloned());
+        Ok(User { directive: reader.directive.place, user, group })
     }
 }

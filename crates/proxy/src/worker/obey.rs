@@ -8,6 +8,7 @@ use crate::modules::error_log::Severity;
 use crate::world::{SNAPSHOT_BYTES_MAX, Snapshot};
 use perdura_conf::Level;
 use rustix::fd::{AsFd, OwnedFd, RawFd};
+use rustix::process::PidfdFlags;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,11 +42,14 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
     let Ok(socket) = master.control.try_clone().and_then(inherited::watch) else {
         std::process::abort();
     };
+    let gone = master_gone(shared.config().process.master_process);
+    tokio::pin!(gone);
     confirmed(&shared, &mut master, 0).await;
     tell(&master, &ToMaster::Ready);
     loop {
         let message = tokio::select! {
             message = next(&socket) => message,
+            () = &mut gone => Ok(None),
             ended = all_ended(&shared, &mut master) => {
                 let () = ended;
                 return tell(&master, &ToMaster::Finished);
@@ -81,6 +85,22 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
                 return all_ended(&shared, &mut master).await;
             }
         }
+    }
+}
+
+/// Resolves when the master has died. Its end of the control socket says nothing then: it lives on
+/// in the descriptor table that this worker shares with it.
+async fn master_gone(has_master: bool) {
+    let parent = if has_master { rustix::process::getppid() } else { None };
+    let watched = parent
+        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok())
+        .and_then(|descriptor| inherited::watch(descriptor).ok());
+    match watched {
+        Some(process) => {
+            let _ = process.readable().await;
+        }
+        // Without a process to watch nobody will be missed.
+        None => std::future::pending().await,
     }
 }
 

@@ -10,6 +10,9 @@ use perdura_conf::{Context, Fault, Statement, Word};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+/// The named locations of a server.
+pub(super) type Named = HashMap<Vec<u8>, Arc<Location>>;
+
 /// A location's head: its kind, its name and the word for messages.
 pub(super) struct Head {
     pub kind: Match,
@@ -122,7 +125,7 @@ impl Builder<'_> {
         scope: &Scope,
         enclosing: Option<&Head>,
         shared: &mut Shared,
-    ) -> (Vec<Arc<Location>>, HashMap<Vec<u8>, Arc<Location>>) {
+    ) -> (Vec<Arc<Location>>, Named) {
         let mut list = Vec::new();
         let mut named = HashMap::new();
         let mut seen = HashSet::new();

@@ -57,6 +57,7 @@ pub fn build(world: &dyn World, options: &Options) -> Built {
         names: Names::default(),
         faults: Vec::new(),
         sources: document.sources.clone(),
+        has_unread: !document.faults.is_empty(),
         logs: Vec::new(),
     };
     let config = builder.main(&document.statements);
@@ -75,6 +76,8 @@ struct Builder<'a> {
     names: Names,
     faults: Vec<Fault>,
     sources: Sources,
+    /// The grammar has found faults already.
+    has_unread: bool,
     logs: Vec<Arc<LogFile>>,
 }
 
@@ -98,6 +101,8 @@ impl<'a> Builder<'a> {
                     events_written.set(statement, Context::Events, reader)
                 });
             }
+            // A file that cannot be read lacks everything; one line says why.
+            None if statements.is_empty() && self.has_unread => {}
             None => self.faults.push(
                 Fault::nowhere("no \"events\" section in configuration")
                     .hint("an empty one will do: events { }"),
@@ -233,10 +238,21 @@ impl<'a> Builder<'a> {
         &mut self,
         user: Option<&crate::modules::process::User>,
     ) -> (Option<(u32, u32)>, String) {
+        let is_root = rustix::process::geteuid().is_root();
         let Some(user) = user else {
-            return (None, String::new());
+            // Nobody wants a worker of root by forgetting a line.
+            let nobody = if is_root { self.world.user(NOBODY) } else { None };
+            return (nobody, NOBODY.to_owned());
         };
         let name = user.user.text().into_owned();
+        if !is_root {
+            self.faults.push(Fault::warning(
+                user.directive,
+                "the \"user\" directive makes sense only if the master process runs with super-user \
+                 privileges, ignored",
+            ));
+            return (None, name);
+        }
         let Some((uid, gid)) = self.world.user(&name) else {
             self.faults.push(Fault::new(user.user.place, format!("getpwnam(\"{name}\") failed")));
             return (None, name);
@@ -255,6 +271,9 @@ impl<'a> Builder<'a> {
         (Some((uid, group)), name)
     }
 }
+
+/// Whom the worker of a master of root is, when nothing is said.
+const NOBODY: &str = "nobody";
 
 /// The directive that defaults are read for.
 fn nowhere() -> Word {

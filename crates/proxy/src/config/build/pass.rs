@@ -99,7 +99,7 @@ impl Builder<'_> {
     }
 
     /// The fields of the request that is sent: those of the configuration first, then nginx's own.
-    fn fields(&mut self, settings: &Settings) -> (Vec<(Vec<u8>, Template)>, HashSet<Vec<u8>>) {
+    fn fields(&mut self, settings: &Settings) -> (Vec<Field>, HashSet<Vec<u8>>) {
         let mut fields = Vec::new();
         let mut dropped: HashSet<Vec<u8>> =
             DROPPED.iter().map(|name| name.as_bytes().to_vec()).collect();
@@ -146,6 +146,9 @@ impl Builder<'_> {
         if rules.is_empty() { Redirects::Off } else { Redirects::Rules(rules) }
     }
 }
+
+/// A field that is set: its name and its value.
+type Field = (Vec<u8>, Template);
 
 /// The group that an authority names, if it is the name of an `upstream` block.
 fn explicit(authority: &Authority, shared: &Shared) -> Option<Arc<crate::upstream::Group>> {

@@ -15,8 +15,8 @@
 //! -- perdura NAME         the outcome that is expected of perdura in a case that differs
 //! ```
 //!
-//! Options: `differs=ROW` (in a line of `gets`: `~~ ROW`) names a row of `docs/differences.md`; `errors` compares the error
-//! log too; `no-upstream`, `no-log` leave a part out.
+//! Options: `differs=ROW` (in a line of `gets`: `~~ ROW`) names a row of
+//! `docs/differences.md`; `errors` compares the error log too; `no-upstream`, `no-log` leave a part out.
 
 use std::path::Path;
 

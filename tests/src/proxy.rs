@@ -94,7 +94,8 @@ impl Setup {
         let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
         let server = match &self.server {
             Some(content) => format!(
-                "    server {{\n        listen @listen@;\n        root @dir@/html;\n{content}\n    }}\n"
+                "    server {{\n        listen @listen@;\n        root @dir@/html;\n\
+                 {content}\n    }}\n"
             ),
             None => String::new(),
         };
@@ -102,7 +103,8 @@ impl Setup {
             "daemon off;\nworker_processes 1;\n{user}\nerror_log @dir@/error.log info;\n\
              pid @dir@/proxy.pid;\n{}\nevents {{ worker_connections 512; }}\nhttp {{\n    {folders}\n    \
              client_body_temp_path @dir@/temp;\n    proxy_temp_path @dir@/temp;\n    \
-             log_format case '{format}';\n    log_format marker '$request';\n    access_log @dir@/access.log case;\n    \
+             log_format case '{format}';\n    log_format marker '$request';\n    \
+             access_log @dir@/access.log case;\n    \
              server {{ listen @marker@; access_log @dir@/access.log marker; \
              location / {{ return 204; }} }}\n{}\n{server}}}\n",
             self.main, self.http

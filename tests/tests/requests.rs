@@ -86,9 +86,12 @@ fn bytes_behind_an_answer_reach_no_other_client() {
         "> HTTP/1.1 200 OK\n> Content-Length: 2\n>\n\
          >> okHTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\npoison\n",
     );
-    let setup = Setup::server("location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ''; }")
-        .http("upstream up { server @upstream@; keepalive 8; }")
-        .name("upstream", upstream.address());
+    let setup = Setup::server(
+        "location / { proxy_pass http://up; proxy_http_version 1.1; \
+         proxy_set_header Connection ''; }",
+    )
+    .http("upstream up { server @upstream@; keepalive 8; }")
+    .name("upstream", upstream.address());
     let proxy = Proxy::examined(&setup);
     for _ in 0..20 {
         assert_eq!(Client::get(proxy.address(), "/").text(), "ok");

@@ -123,7 +123,7 @@ impl Ledger {
             String::from_utf8_lossy(&self.request_line),
             self.peer,
         );
-        crate::error_log::process(&config.process.error_logs, Severity::Info, &text);
+        crate::error_log::process(&config.process.error_logs, Severity::Notice, &text);
     }
 
     fn late(&self, late: Late, report: &Report, line: &mut Vec<u8>) {

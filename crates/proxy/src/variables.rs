@@ -401,7 +401,7 @@ fn filename(request: &Request, out: &mut Vec<u8>) -> bool {
 
 fn status(request: &Request, out: &mut Vec<u8>) -> bool {
     let status = match (request.sent.status, request.error_page) {
-        (0, ErrorPage::Making { status: Some(kept) }) => kept,
+        (_, ErrorPage::Making { status: Some(kept) }) => kept,
         (sent, _) => sent,
     };
     match status {

@@ -224,10 +224,8 @@ fn intercepted(request: &mut Request, response: Response) -> Step {
 async fn finish(mut client: Client, mut request: Request, mut response: Response) -> Course {
     if let ErrorPage::Making { status: Some(status) } = request.error_page {
         // The page keeps the status of the error that it stands for.
-        if response.status < 300 || response.status >= 400 || response.location.is_none() {
-            special::complete(&request, &mut response);
-            response.status = status;
-        }
+        special::complete(&request, &mut response);
+        response.status = status;
     }
     special::complete(&request, &mut response);
     if has_body(&request) && body::invite(&mut client, &mut request).await.is_err() {

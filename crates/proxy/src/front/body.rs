@@ -134,8 +134,7 @@ pub async fn next(
             }
             Cut::More => {}
         }
-        client.buffer.reserve(READ_SIZE);
-        match client.channel.read(&mut client.buffer, limit).await {
+        match client.channel.read(&mut client.buffer, READ_SIZE, limit).await {
             Ok(Read::Bytes(_)) => {}
             Ok(Read::Closed) => {
                 error_log::request(request, Severity::Info, "client prematurely closed connection");
@@ -254,8 +253,7 @@ pub async fn discard(client: &mut Client, request: &mut Request) -> Discarded {
             Err(_) => return Discarded::Cut,
         }
         let left = deadline.saturating_duration_since(Instant::now()).min(pause);
-        client.buffer.reserve(READ_SIZE);
-        match client.channel.read(&mut client.buffer, left).await {
+        match client.channel.read(&mut client.buffer, READ_SIZE, left).await {
             Ok(Read::Bytes(_)) => {}
             _ => return Discarded::Cut,
         }
@@ -273,9 +271,8 @@ pub async fn linger(mut client: Client) {
     let deadline = Instant::now() + LINGER.0;
     loop {
         client.buffer.clear();
-        client.buffer.reserve(READ_SIZE);
         let left = deadline.saturating_duration_since(Instant::now()).min(LINGER.1);
-        match client.channel.read(&mut client.buffer, left).await {
+        match client.channel.read(&mut client.buffer, READ_SIZE, left).await {
             Ok(Read::Bytes(_)) if !left.is_zero() => {}
             _ => return,
         }

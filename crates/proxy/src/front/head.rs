@@ -37,9 +37,6 @@ pub fn write(request: &mut Request, response: &mut Response, out: &mut BytesMut)
         request.keepalive = false;
     }
     request.sent.status = response.status;
-    if request.version() < Version::HTTP_10 {
-        return framing;
-    }
     let start = out.len();
     let added = added_fields(request, response);
     if let Err(fault) = lines(request, response, framing, &added, out) {
@@ -50,6 +47,10 @@ pub fn write(request: &mut Request, response: &mut Response, out: &mut BytesMut)
     out.extend_from_slice(b"\r\n");
     if request.config.keeps_sent_head {
         request.sent.head = Some(bytes::Bytes::copy_from_slice(&out[start..]));
+    }
+    if request.version() < Version::HTTP_10 {
+        // HTTP/0.9 has no head; its fields are for the log alone.
+        out.truncate(start);
     }
     framing
 }

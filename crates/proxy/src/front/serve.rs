@@ -86,8 +86,10 @@ impl Scrap {
         let length = match fault {
             HeadFault::InvalidUri | HeadFault::FragmentInTarget => line.len() + LINE_END,
             // These are found at their line, before the empty one is read.
-            HeadFault::DuplicateField(_) | HeadFault::DuplicateHost(_) | HeadFault::InvalidHost => {
-                head.length() - LINE_END
+            HeadFault::InvalidHost => head.length_through("host"),
+            HeadFault::DuplicateField(lines) | HeadFault::DuplicateHost(lines) => {
+                let name = String::from_utf8_lossy(&lines.name).to_ascii_lowercase();
+                head.length_through(&name)
             }
             _ => head.length(),
         };
@@ -233,8 +235,8 @@ async fn read_head(
         }
         let missing =
             if client.buffer.is_empty() { rules.header_buffer } else { rules.large_buffers.1 };
-        client.buffer.reserve(missing.min(HEAD_READ_MAX));
-        match client.channel.read(&mut client.buffer, left).await {
+        let room = missing.min(HEAD_READ_MAX);
+        match client.channel.read(&mut client.buffer, room, left).await {
             Ok(Read::Bytes(_)) => {}
             Ok(Read::Closed) | Err(ChannelFault::Io(_)) => {
                 let scrap = Scrap::of(&parser, &client.buffer);
@@ -290,14 +292,12 @@ async fn wait_for_request(
     thread: &Thread,
 ) -> Result<(), NoHead> {
     // The usual case on a busy connection: the next request is there already.
-    client.buffer.reserve(HEAD_READ_MAX / 4);
-    match client.channel.try_read(&mut client.buffer) {
+    match client.channel.try_read(&mut client.buffer, HEAD_READ_MAX / 4) {
         Ok(0) => return Err(NoHead::Gone),
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
         Err(_) => return Err(NoHead::Gone),
     }
-    client.buffer = BytesMut::new();
     let ready = client.channel.ready(tokio::io::Interest::READABLE);
     tokio::select! {
         biased;

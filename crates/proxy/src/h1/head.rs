@@ -104,6 +104,18 @@ impl RequestHead {
         self.fields.text().len()
     }
 
+    /// How long the head is up to the end of the last line with this name, which is in lower case.
+    pub fn length_through(&self, lower: &str) -> usize {
+        let text = self.fields.text();
+        let Some(value) = self.fields.all(lower).last() else {
+            return text.len();
+        };
+        // The value lies in the text, so the distance of the two is its place.
+        let start = (value.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+        let rest = text.get(start..).unwrap_or_default();
+        memchr::memchr(b'\n', rest).map_or(text.len(), |end| start + end + 1)
+    }
+
     /// Whether a field was dropped whose name resembles `Content-Length` or `Transfer-Encoding`.
     pub(crate) fn has_masked_framing(&self) -> bool {
         self.has_masked_framing

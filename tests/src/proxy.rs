@@ -124,11 +124,14 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts the program and waits until it accepts connections.
+    /// Starts the program and waits until a worker answers: sockets listen before that.
     #[track_caller]
     pub fn start(program: Program, setup: &Setup) -> Self {
         let mut proxy = Self::launch(program, setup);
         proxy.wait_until_it_serves();
+        if setup.whole.is_none() {
+            proxy.mark();
+        }
         proxy
     }
 

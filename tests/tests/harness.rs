@@ -45,7 +45,7 @@ fn fin_arrives(fault: Fault) -> bool {
     tunnel.client.patience(Duration::from_millis(500));
     let (bytes, end) = tunnel.client.rest();
     assert!(bytes.is_empty());
-    end == End::Closed && upstream.open_connections() == 0
+    end == End::Closed && upstream.wait_for_end(0) == End::Closed
 }
 
 #[test]

@@ -5,15 +5,40 @@
 
 use bytes::BytesMut;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected socket.
-pub enum Channel {
+pub struct Channel {
+    socket: Socket,
+    nagle: Cell<Nagle>,
+}
+
+enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// Whether the kernel may hold a small piece back until what went before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nagle {
+    /// Nothing has been written: there is nothing that a piece could wait for.
+    Unwritten,
+    /// One piece is under way; the next one must not wait for it.
+    Written,
+    Off,
+}
+
+/// How much one read gives at most, whatever was asked.
+pub const READ_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Where bytes are read to first, so that a buffer is as large as what came and not as what
+    /// might have come.
+    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into());
 }
 
 /// Why a wait ended without the bytes.
@@ -37,19 +62,55 @@ pub enum Read {
 }
 
 impl Channel {
-    /// Reads what there is behind `buffer`'s content; `WouldBlock` when there is nothing.
-    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_read_buf(buffer),
-            Self::Unix(stream) => stream.try_read_buf(buffer),
-        }
+    pub fn tcp(stream: TcpStream) -> Self {
+        Self { socket: Socket::Tcp(stream), nagle: Cell::new(Nagle::Unwritten) }
+    }
+
+    pub fn unix(stream: UnixStream) -> Self {
+        Self { socket: Socket::Unix(stream), nagle: Cell::new(Nagle::Off) }
+    }
+
+    /// Reads what there is behind `buffer`'s content, at most `max` bytes; `WouldBlock` when there
+    /// is nothing.
+    pub fn try_read(&self, buffer: &mut BytesMut, max: usize) -> io::Result<usize> {
+        LANDING.with_borrow_mut(|landing| {
+            let room = max.clamp(1, READ_MAX);
+            let into = &mut landing[..room];
+            let count = match &self.socket {
+                Socket::Tcp(stream) => stream.try_read(into)?,
+                Socket::Unix(stream) => stream.try_read(into)?,
+            };
+            buffer.extend_from_slice(&into[..count]);
+            if 0 < count && count < room {
+                self.forget_readable();
+            }
+            Ok(count)
+        })
+    }
+
+    /// A read that was not filled has emptied the socket: what comes later makes a new event, and
+    /// a try before it would be in vain. The runtime forgets a readiness only when it sees a try
+    /// fail, so it is shown one. That the peer has closed is not forgotten by this.
+    fn forget_readable(&self) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = match &self.socket {
+            Socket::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
+            Socket::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
+        };
     }
 
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
-            Self::Unix(stream) => stream.try_write(bytes),
+        if self.nagle.get() == Nagle::Written {
+            self.set_nodelay();
         }
+        let count = match &self.socket {
+            Socket::Tcp(stream) => stream.try_write(bytes)?,
+            Socket::Unix(stream) => stream.try_write(bytes)?,
+        };
+        if self.nagle.get() == Nagle::Unwritten {
+            self.nagle.set(Nagle::Written);
+        }
+        Ok(count)
     }
 
     /// Sends a stretch of a file without copying it through this process.
@@ -62,25 +123,35 @@ impl Channel {
         let send = |socket: BorrowedFd<'_>, offset: &mut u64| {
             rustix::fs::sendfile(socket, file, Some(offset), length).map_err(io::Error::from)
         };
-        match self {
-            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send(stream.as_fd(), offset)),
-            Self::Unix(stream) => {
+        if self.nagle.get() == Nagle::Written {
+            self.set_nodelay();
+        }
+        match &self.socket {
+            Socket::Tcp(stream) => {
+                stream.try_io(Interest::WRITABLE, || send(stream.as_fd(), offset))
+            }
+            Socket::Unix(stream) => {
                 stream.try_io(Interest::WRITABLE, || send(stream.as_fd(), offset))
             }
         }
     }
 
     pub async fn ready(&self, interest: Interest) -> io::Result<tokio::io::Ready> {
-        match self {
-            Self::Tcp(stream) => stream.ready(interest).await,
-            Self::Unix(stream) => stream.ready(interest).await,
+        match &self.socket {
+            Socket::Tcp(stream) => stream.ready(interest).await,
+            Socket::Unix(stream) => stream.ready(interest).await,
         }
     }
 
-    /// Reads at least one byte, or the end, within `limit`.
-    pub async fn read(&self, buffer: &mut BytesMut, limit: Duration) -> Result<Read, ChannelFault> {
+    /// Reads at least one byte and at most `max`, or the end, within `limit`.
+    pub async fn read(
+        &self,
+        buffer: &mut BytesMut,
+        max: usize,
+        limit: Duration,
+    ) -> Result<Read, ChannelFault> {
         loop {
-            match self.try_read(buffer) {
+            match self.try_read(buffer, max) {
                 Ok(0) => return Ok(Read::Closed),
                 Ok(count) => return Ok(Read::Bytes(count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -142,14 +213,18 @@ impl Channel {
                 .map(|(count, _)| count)
                 .map_err(io::Error::from)
         };
-        match self {
-            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
-            Self::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
+        match &self.socket {
+            Socket::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
+            Socket::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
         }
     }
 
+    /// No piece waits for the acknowledgement of another from here on. The second write does it by
+    /// itself: the first has nothing to wait for.
     pub fn set_nodelay(&self) {
-        if let Self::Tcp(stream) = self {
+        if let Socket::Tcp(stream) = &self.socket
+            && self.nagle.replace(Nagle::Off) != Nagle::Off
+        {
             // A socket that is already broken says so at the next read.
             let _ = stream.set_nodelay(true);
         }
@@ -157,24 +232,24 @@ impl Channel {
 
     /// Makes the close that follows send a reset.
     pub fn set_reset_on_close(&self) {
-        if let Self::Tcp(stream) = self {
+        if let Socket::Tcp(stream) = &self.socket {
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 
     /// Sends FIN; the other direction stays open.
     pub fn shutdown_write(&self) {
-        let _ = match self {
-            Self::Tcp(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
-            Self::Unix(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
+        let _ = match &self.socket {
+            Socket::Tcp(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
+            Socket::Unix(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
         };
     }
 
     /// The descriptor, out of the runtime's hands.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
-        match self {
-            Self::Tcp(stream) => Ok(stream.into_std()?.into()),
-            Self::Unix(stream) => Ok(stream.into_std()?.into()),
+        match self.socket {
+            Socket::Tcp(stream) => Ok(stream.into_std()?.into()),
+            Socket::Unix(stream) => Ok(stream.into_std()?.into()),
         }
     }
 }

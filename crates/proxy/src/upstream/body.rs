@@ -368,8 +368,7 @@ impl Body {
             true => (proxy.proxy_buffers.count * proxy.proxy_buffers.size).min(READ_SIZE),
             false => (proxy.proxy_buffer_size.0 as usize).min(READ_SIZE),
         };
-        self.upstream.buffer.reserve(size.max(1));
-        match self.upstream.channel.try_read(&mut self.upstream.buffer) {
+        match self.upstream.channel.try_read(&mut self.upstream.buffer, size) {
             Ok(0) => Err(Cut::Closed),
             Ok(count) => {
                 request.attempt().bytes_received += count as u64;

@@ -26,12 +26,8 @@ impl Upstream {
     /// Connects to `address`.
     pub async fn connect(address: &Address) -> io::Result<Self> {
         let channel = match address {
-            Address::Inet(inet) => {
-                let stream = TcpStream::connect(inet).await?;
-                stream.set_nodelay(true)?;
-                Channel::Tcp(stream)
-            }
-            Address::Unix(path) => Channel::Unix(UnixStream::connect(path).await?),
+            Address::Inet(inet) => Channel::tcp(TcpStream::connect(inet).await?),
+            Address::Unix(path) => Channel::unix(UnixStream::connect(path).await?),
         };
         Ok(Self {
             channel,

@@ -279,9 +279,8 @@ fn read_some(
 ) -> io::Result<Option<usize>> {
     // One byte more than may be, so that a head that is too big shows.
     let room = (size_max + 1).saturating_sub(upstream.buffer.len()).max(1);
-    upstream.buffer.reserve(room);
     loop {
-        match upstream.channel.try_read(&mut upstream.buffer) {
+        match upstream.channel.try_read(&mut upstream.buffer, room) {
             Ok(count) => {
                 request.attempt().bytes_received += count as u64;
                 return Ok(Some(count));
@@ -364,9 +363,8 @@ async fn hear_client(client: &mut Client, sending: Sending) -> io::Result<()> {
 }
 
 async fn read_client(client: &mut Client) -> io::Result<()> {
-    client.buffer.reserve(PIECE / 4);
     loop {
-        match client.channel.try_read(&mut client.buffer) {
+        match client.channel.try_read(&mut client.buffer, PIECE / 4) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

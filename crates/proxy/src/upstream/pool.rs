@@ -83,9 +83,8 @@ impl Pool {
 /// Open, and nothing was sent without being asked for: such bytes would be taken for the answer to
 /// the next request.
 fn is_quiet(upstream: &mut Upstream) -> bool {
-    upstream.buffer.reserve(1);
     let quiet = matches!(
-        upstream.channel.try_read(&mut upstream.buffer),
+        upstream.channel.try_read(&mut upstream.buffer, 1),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock
     );
     upstream.buffer = bytes::BytesMut::new();

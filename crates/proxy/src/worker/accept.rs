@@ -11,6 +11,7 @@ use crate::request::{Connection, Peer};
 use rustix::fd::RawFd;
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
@@ -72,7 +73,8 @@ struct Listener {
 }
 
 enum Socket {
-    Tcp(TcpListener),
+    /// The address is that of all its connections, unless it stands for all of the machine's.
+    Tcp(TcpListener, Option<SocketAddr>),
     Unix(UnixListener, Address),
 }
 
@@ -85,21 +87,28 @@ impl Listener {
                 let address = Address::Unix(path.into());
                 Socket::Unix(UnixListener::from_std(own.into())?, address)
             }
-            None => Socket::Tcp(TcpListener::from_std(own.into())?),
+            None => {
+                let listener = TcpListener::from_std(own.into())?;
+                let address = listener.local_addr()?;
+                Socket::Tcp(listener, Some(address).filter(|one| !one.ip().is_unspecified()))
+            }
         };
         Ok(Self { key: key.into(), socket })
     }
 
     async fn accept(&self) -> io::Result<(Channel, Peer, Address)> {
         match &self.socket {
-            Socket::Tcp(listener) => {
+            Socket::Tcp(listener, address) => {
                 let (stream, peer) = listener.accept().await?;
-                let local = stream.local_addr()?;
-                Ok((Channel::Tcp(stream), Peer::Inet(peer), Address::Inet(local)))
+                let local = match address {
+                    Some(address) => *address,
+                    None => stream.local_addr()?,
+                };
+                Ok((Channel::tcp(stream), Peer::Inet(peer), Address::Inet(local)))
             }
             Socket::Unix(listener, address) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Channel::Unix(stream), Peer::Unix, address.clone()))
+                Ok((Channel::unix(stream), Peer::Unix, address.clone()))
             }
         }
     }
@@ -138,7 +147,6 @@ fn begin(thread: &Rc<Thread>, channel: Channel, connection: Connection) {
         thread.shared.log(Severity::Alert, &message);
         return;
     };
-    channel.set_nodelay();
     let thread = Rc::clone(thread);
     tokio::task::spawn_local(serve(channel, connection, thread, admitted));
 }

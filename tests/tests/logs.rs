@@ -60,3 +60,13 @@ fn no_line_is_lost_or_torn() {
     let first = &proxy.access_log()[0].clone();
     assert!(proxy.access_log().iter().all(|line| line == first));
 }
+
+/// A pipe that nobody reads must block neither the start nor a request.
+#[test]
+fn a_pipe_that_nobody_reads() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = perdura_tests::Folder::new("pipe");
+    let pipe = folder.path().join("pipe.log");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    serves_with_log(&pipe.display().to_string(), |_| {});
+}

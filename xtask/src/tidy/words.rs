@@ -1,4 +1,5 @@
-//! Words that must not stand in the repository: notes to oneself, and paths of one machine.
+//! Words that must not stand in the repository: notes to oneself, paths of one
+//! machine, and sleeping tests.
 
 use super::Violation;
 use super::source::Source;
@@ -13,6 +14,9 @@ pub fn check(source: &Source) -> Vec<Violation> {
         for note in NOTES.iter().filter(|note| has_word(line, note)) {
             violations.push(Violation::new(number, format!("{note}: do it, or open an issue")));
         }
+        if source.path.starts_with("tests/") && line.contains(SLEEP) {
+            violations.push(Violation::new(number, "a test waits for a fact, not for time"));
+        }
         for path in PATHS.iter().filter(|path| line.contains(**path)) {
             violations.push(Violation::new(number, format!("{path} exists on one machine only")));
         }
@@ -25,6 +29,7 @@ fn has_word(line: &str, word: &str) -> bool {
 }
 
 const NOTES: &[&str] = &["FIXME", "TODO", "XXX"];
+const SLEEP: &str = "thread::sleep";
 const PATHS: &[&str] = &["/work/", "/home/"];
 
 #[cfg(test)]
@@ -35,6 +40,7 @@ mod tests {
     fn notes_and_local_paths_are_found() {
         assert_eq!(check(&Source::new("a.rs", "// TODO: later")).len(), 1);
         assert_eq!(check(&Source::new("a.md", "see /home/x and FIXME")).len(), 2);
-        assert!(check(&Source::new("a.rs", "TODOS")).is_empty());
+        assert_eq!(check(&Source::new("tests/a.rs", "std::thread::sleep(x)")).len(), 1);
+        assert!(check(&Source::new("a.rs", "TODOS std::thread::sleep(x)")).is_empty());
     }
 }

@@ -181,7 +181,10 @@ fn read_text<T: Value>(text: &str, reader: &mut Reader<'_>) -> Result<T, Fault> 
 macro_rules! directives {
     (@name $name:ident) => { stringify!($name) };
     (@name $name:ident $text:literal) => { $text };
-    ( $( $(#[doc = $doc:literal])* $($text:literal)? $name:ident : $type:ty = $default:literal, in $($context:ident)|+ ; )* ) => {
+    ( $(
+        $(#[doc = $doc:literal])*
+        $($text:literal)? $name:ident : $type:ty = $default:literal, in $($context:ident)|+ ;
+    )* ) => {
         /// What stood in one block.
         #[derive(Clone, Default)]
         pub struct Written { $( pub $name: Option<$type>, )* }
@@ -260,7 +263,10 @@ macro_rules! modules {
         /// Every entry of these modules, with the module's name.
         pub fn entries() -> Vec<(&'static str, $crate::Entry)> {
             let mut list = Vec::new();
-            $( list.extend($crate::modules!(@path $module SPECS).iter().map(|spec| (stringify!($module), spec.entry))); )*
+            $(
+                let specs = $crate::modules!(@path $module SPECS).iter();
+                list.extend(specs.map(|spec| (stringify!($module), spec.entry)));
+            )*
             list
         }
 

@@ -156,6 +156,50 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request of which only the head is known; who asks for what is the front's to fill in.
+    pub fn new(
+        config: Arc<Config>,
+        connection: Rc<Connection>,
+        ordinal: u64,
+        head: RequestHead,
+        server: Arc<Server>,
+    ) -> Self {
+        Self {
+            config,
+            connection,
+            ordinal,
+            method: Bytes::copy_from_slice(head.method()),
+            head,
+            refused_line: None,
+            framing: BodyFraming::None,
+            expects_continue: false,
+            keepalive: false,
+            host: Vec::new(),
+            location: Arc::clone(&server.base),
+            server,
+            path: Vec::new(),
+            args: Vec::new(),
+            is_unchanged: true,
+            is_internal: false,
+            redirects: 0,
+            error_page: ErrorPage::None,
+            captures: RefCell::default(),
+            memo: RefCell::default(),
+            map_depth: std::cell::Cell::default(),
+            started: Instant::now(),
+            body: Body::Unread,
+            body_bytes_read: 0,
+            body_length: 0,
+            refused_length: None,
+            attempts: Vec::new(),
+            proxy_host: Vec::new(),
+            proxy_port: Vec::new(),
+            upstream_head: None,
+            sent: Sent::default(),
+            close_reason: None,
+        }
+    }
+
     pub fn version(&self) -> Version {
         self.head.version()
     }

@@ -32,6 +32,8 @@ pub struct Locations {
     /// Sorted by name; the second value is the index of the longest other name that begins this one.
     prefixes: Vec<(Arc<Location>, Option<usize>)>,
     patterns: Vec<(Regex, Arc<Location>)>,
+    /// Locations that pass requests on, by their names without the last slash.
+    slashed: HashMap<Vec<u8>, Arc<Location>>,
 }
 
 /// What a path belongs to.
@@ -51,6 +53,7 @@ impl Locations {
         let mut locations = Self::default();
         let mut prefixes = Vec::new();
         for location in list {
+            locations.note_slashed(&location);
             match &location.kind {
                 Match::Exact => {
                     locations.exact.insert(location.name.clone(), location);
@@ -68,6 +71,21 @@ impl Locations {
         locations
     }
 
+    fn note_slashed(&mut self, location: &Arc<Location>) {
+        let exact = matches!(location.kind, Match::Exact);
+        let named = exact || matches!(location.kind, Match::Prefix | Match::PrefixFirm);
+        let Some(name) = location.name.strip_suffix(b"/").filter(|_| named) else {
+            return;
+        };
+        if location.pass.is_none() {
+            return;
+        }
+        // Of an exact and a prefix location of one name, nginx takes the exact one.
+        if exact || !self.slashed.contains_key(name) {
+            self.slashed.insert(name.to_vec(), Arc::clone(location));
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty() && self.patterns.is_empty()
     }
@@ -81,35 +99,39 @@ impl Locations {
             return Ok(Some(Found::Location { location: Arc::clone(location), captures: None }));
         }
         let prefix = self.longest(path);
-        if let Some(found) = self.needs_slash(path) {
+        // A location of exactly this name needs no slash.
+        let whole = prefix.is_some_and(|location| location.name.len() == path.len());
+        if !whole && let Some(found) = self.needs_slash(path) {
             return Ok(Some(found));
         }
         let mut best = prefix
             .map(|location| Found::Location { location: Arc::clone(location), captures: None });
-        let mut firm = false;
         if let Some(location) = prefix {
-            firm = matches!(location.kind, Match::PrefixFirm);
             match location.locations.find(path)? {
                 // A pattern or an exact name inside ends the search.
                 Some(inner) if ends_search(&inner) => return Ok(Some(inner)),
-                Some(inner) => {
-                    firm |= is_firm(&inner);
-                    best = Some(inner);
-                }
+                Some(inner) => best = Some(inner),
                 None => {}
             }
-        }
-        if firm {
-            return Ok(best);
+            // As in nginx, a `^~` inside this location keeps nobody from trying the patterns here.
+            if matches!(location.kind, Match::PrefixFirm) {
+                return Ok(best);
+            }
         }
         for (regex, location) in &self.patterns {
             if let Some(captures) = regex.captures(path)? {
-                let inner = location.locations.find(path)?;
                 let own = Found::Location {
                     location: Arc::clone(location),
                     captures: Some((regex.clone(), captures)),
                 };
-                return Ok(Some(inner.unwrap_or(own)));
+                return Ok(Some(match location.locations.find(path)? {
+                    // nginx redirects from prefixes only.
+                    Some(Found::NeedsSlash(location)) => {
+                        Found::Location { location, captures: None }
+                    }
+                    Some(inner) => inner,
+                    None => own,
+                }));
             }
         }
         Ok(best)
@@ -141,13 +163,11 @@ impl Locations {
 
     /// nginx's `auto_redirect`: `/chat` is sent to `/chat/` when that location passes requests on.
     fn needs_slash(&self, path: &[u8]) -> Option<Found> {
-        let next = &self.prefixes.get(self.upper_bound(path)..)?;
-        let mut slashed = path.to_vec();
-        slashed.push(b'/');
+        let next = self.prefixes.get(self.upper_bound(path)..)?;
         let (location, _) = next
             .iter()
             .take_while(|(location, _)| location.name.starts_with(path))
-            .find(|(location, _)| location.name == slashed)?;
+            .find(|(location, _)| location.name.get(path.len()..) == Some(b"/"))?;
         location.pass.is_some().then(|| Found::NeedsSlash(Arc::clone(location)))
     }
 }
@@ -159,8 +179,4 @@ fn ends_search(found: &Found) -> bool {
             captures.is_some() || matches!(location.kind, Match::Exact | Match::Pattern(_))
         }
     }
-}
-
-fn is_firm(found: &Found) -> bool {
-    matches!(found, Found::Location { location, .. } if matches!(location.kind, Match::PrefixFirm))
 }

@@ -22,14 +22,6 @@ pub enum Framing {
     Close,
 }
 
-/// What the connection becomes, as the head says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tie {
-    Upgrade,
-    KeepAlive,
-    Close,
-}
-
 /// Writes the head of `response` and says how its body is framed.
 pub fn write(request: &mut Request, response: &mut Response, out: &mut BytesMut) -> Framing {
     let framing = framing(request, response);
@@ -116,21 +108,7 @@ fn lines(
     if framing == Framing::Chunked {
         head.field(b"Transfer-Encoding", b"chunked")?;
     }
-    let tie = match response.status {
-        101 => Tie::Upgrade,
-        _ if request.keepalive => Tie::KeepAlive,
-        _ => Tie::Close,
-    };
-    match tie {
-        Tie::Upgrade => head.field(b"Connection", b"upgrade")?,
-        Tie::Close => head.field(b"Connection", b"close")?,
-        Tie::KeepAlive => {
-            head.field(b"Connection", b"keep-alive")?;
-            if let Some(seconds) = core.keepalive_timeout.header_s {
-                head.field(b"Keep-Alive", format!("timeout={seconds}").as_bytes())?;
-            }
-        }
-    }
+    connection(request, response, &mut head)?;
     if let Some(location) = response.location.as_ref().filter(|location| !completes(location)) {
         head.field(b"Location", location)?;
     }
@@ -150,6 +128,23 @@ fn lines(
         head.field(name, value)?;
     }
     Ok(())
+}
+
+/// What becomes of the connection.
+fn connection(
+    request: &Request,
+    response: &Response,
+    head: &mut HeadWriter<'_, BytesMut>,
+) -> Written {
+    match response.status {
+        101 => return head.field(b"Connection", b"upgrade"),
+        _ if !request.keepalive => return head.field(b"Connection", b"close"),
+        _ => head.field(b"Connection", b"keep-alive")?,
+    }
+    match request.location.core.keepalive_timeout.header_s {
+        Some(seconds) => head.field(b"Keep-Alive", format!("timeout={seconds}").as_bytes()),
+        None => Ok(()),
+    }
 }
 
 /// The fields of `add_header`; an empty value adds none, and one that replaces a field of its own

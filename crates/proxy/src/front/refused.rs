@@ -5,14 +5,13 @@ use super::{answer, body};
 use crate::access_log;
 use crate::config::{Config, Endpoint, Server};
 use crate::error_log;
-use crate::h1::{BodyFraming, HeadFault, Progress, RequestParser, RequestRules};
+use crate::h1::{HeadFault, Progress, RequestParser, RequestRules};
 use crate::modules::error_log::Severity;
-use crate::request::{Body, ErrorPage, Request, Sent};
+use crate::request::Request;
 use crate::worker::Thread;
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Answers a head that breaks the rules, and closes.
 pub async fn fault(
@@ -87,38 +86,12 @@ fn stand_in(
     let Ok(Progress::Complete { .. }) = parser.parse(HEAD, &rules) else {
         return None;
     };
-    Some(Request {
-        config: Arc::clone(config),
-        connection: Rc::clone(&client.facts),
-        ordinal,
-        head: parser.finish(Bytes::from_static(HEAD)),
-        method: Bytes::new(),
-        refused_line: Some(scrap.line),
-        framing: BodyFraming::None,
-        expects_continue: false,
-        keepalive: false,
-        host: Vec::new(),
-        location: Arc::clone(&server.base),
-        server: Arc::clone(server),
-        path: Vec::new(),
-        args: Vec::new(),
-        is_unchanged: true,
-        is_internal: false,
-        redirects: 0,
-        error_page: ErrorPage::None,
-        captures: Default::default(),
-        memo: Default::default(),
-        map_depth: Default::default(),
-        started: Instant::now(),
-        body: Body::Unread,
-        body_bytes_read: 0,
-        body_length: 0,
-        refused_length: Some(scrap.length),
-        attempts: Vec::new(),
-        proxy_host: Vec::new(),
-        proxy_port: Vec::new(),
-        upstream_head: None,
-        sent: Sent::default(),
-        close_reason: None,
-    })
+    let head = parser.finish(Bytes::from_static(HEAD));
+    let connection = Rc::clone(&client.facts);
+    let mut request =
+        Request::new(Arc::clone(config), connection, ordinal, head, Arc::clone(server));
+    request.method = Bytes::new();
+    request.refused_line = Some(scrap.line);
+    request.refused_length = Some(scrap.length);
+    Some(request)
 }

@@ -7,7 +7,7 @@ use crate::h1::{
     BodyFraming, Expectation, HeadFault, InvalidFields, MAX_HEADERS_DEFAULT, Persistence, Progress,
     RequestHead, RequestParser, RequestRules, Underscores, request_framing, validate_host,
 };
-use crate::request::{Body, Connection, ErrorPage, Request, Sent};
+use crate::request::{Body, Connection, Request};
 use crate::uri::Slashes;
 use crate::worker::Thread;
 use bytes::{Bytes, BytesMut};
@@ -354,41 +354,14 @@ fn make_request(
         }
     };
     let args = head.args().unwrap_or_default().to_vec();
-    let keepalive = persistence == Persistence::KeepAlive && !thread.is_ending();
-    let request = Request {
-        connection: Rc::clone(&client.facts),
-        ordinal,
-        method: Bytes::copy_from_slice(head.method()),
-        framing,
-        expects_continue: expectation == Expectation::Continue,
-        keepalive,
-        host,
-        location: Arc::clone(&server.base),
-        server,
-        path,
-        args,
-        is_unchanged: true,
-        is_internal: false,
-        redirects: 0,
-        error_page: ErrorPage::None,
-        captures: Default::default(),
-        memo: Default::default(),
-        map_depth: Default::default(),
-        started: Instant::now(),
-        body: Body::Unread,
-        body_bytes_read: 0,
-        body_length: 0,
-        refused_length: None,
-        attempts: Vec::new(),
-        proxy_host: Vec::new(),
-        proxy_port: Vec::new(),
-        upstream_head: None,
-        sent: Sent::default(),
-        close_reason: None,
-        refused_line: None,
-        config,
-        head,
-    };
+    let connection = Rc::clone(&client.facts);
+    let mut request = Request::new(config, connection, ordinal, head, server);
+    request.framing = framing;
+    request.expects_continue = expectation == Expectation::Continue;
+    request.keepalive = persistence == Persistence::KeepAlive && !thread.is_ending();
+    request.host = host;
+    request.path = path;
+    request.args = args;
     if let Some((regex, captures)) = captured {
         request.take_captures(&regex, captures);
     }

@@ -1,6 +1,6 @@
 //! What belongs to one `server` block alone: its addresses and its names.
 
-use perdura_conf::{Arity, Each, Fault, Reader, Size, Value, Word, directives};
+use perdura_conf::{Arity, Each, Fault, Number, Reader, Size, Value, Word, directives};
 
 directives! {
     /// An address, a port or a `unix:` path on which this server answers.
@@ -28,7 +28,8 @@ pub struct Listen {
 
 impl Value for Listen {
     const SYNTAX: &'static str = "address[:port] | port | unix:path [default_server] [backlog=number] \
-                                  [rcvbuf=size] [sndbuf=size] [ipv6only=on|off] [reuseport] [deferred] [bind]";
+                                  [rcvbuf=size] [sndbuf=size] [ipv6only=on|off] [reuseport] [deferred] \
+                                  [bind]";
     const ARITY: Arity = Arity::at_least(1);
 
     fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
@@ -54,7 +55,12 @@ impl Listen {
     fn parameter(&mut self, word: &Word) -> Result<(), Fault> {
         let text = word.text();
         let (name, value) = text.split_once('=').unwrap_or((&text, ""));
-        let invalid = |what: &str| Fault::new(word.place, format!("invalid {what} \"{value}\""));
+        let invalid = |what: &str| Fault::new(word.place, format!("invalid {what} \"{text}\""));
+        let bare = matches!(name, "default_server" | "default" | "bind" | "reuseport" | "deferred");
+        let valued = matches!(name, "backlog" | "rcvbuf" | "sndbuf" | "ipv6only");
+        if (bare && text != name) || (valued && text == name) {
+            return Err(invalid("parameter"));
+        }
         if !matches!(name, "default_server" | "default") {
             self.socket_options = true;
         }
@@ -62,8 +68,9 @@ impl Listen {
             "default_server" | "default" => self.default_server = true,
             "bind" => {}
             "backlog" => {
-                let backlog = value.parse().ok().filter(|&backlog: &u32| backlog > 0);
-                self.backlog = Some(backlog.ok_or_else(|| invalid("backlog"))?);
+                let backlog = Number::parse(value.as_bytes()).filter(|&backlog| backlog > 0);
+                let backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
+                self.backlog = Some(backlog.ok_or_else(|| invalid("backlog"))? as u32);
             }
             "rcvbuf" => {
                 let size = Size::parse(value.as_bytes());
@@ -77,7 +84,7 @@ impl Listen {
                 self.ipv6only = Some(match value {
                     "on" => true,
                     "off" => false,
-                    _ => return Err(invalid("ipv6only flags")),
+                    _ => return Err(invalid("parameter")),
                 });
             }
             "reuseport" => self.reuseport = true,
@@ -97,7 +104,7 @@ impl Listen {
                 ));
             }
             _ => {
-                return Err(Fault::new(word.place, format!("invalid parameter \"{text}\"")));
+                return Err(invalid("parameter"));
             }
         }
         Ok(())

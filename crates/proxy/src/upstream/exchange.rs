@@ -148,17 +148,7 @@ async fn try_peers(
     let mut after_redirect = !request.attempts.is_empty();
     loop {
         let Some(index) = aim.group.pick(&mut tried, crate::now_ms()) else {
-            let address = aim.group.name.clone();
-            request.attempts.push(Attempt {
-                address,
-                status: Some(502),
-                after_redirect,
-                ..Attempt::default()
-            });
-            let url = shown_url(aim, &aim.group.name);
-            let message = "no live upstreams while connecting to upstream";
-            error_log::upstream(request, Severity::Error, message, &url);
-            return Ended::Refused(502);
+            return no_live_peer(request, aim, after_redirect);
         };
         let lease = Lease::new(Arc::clone(&aim.group), index);
         let peer = aim.group.peer(index).address.clone();
@@ -201,6 +191,17 @@ async fn try_peers(
             return Ended::Refused(failure.status);
         }
     }
+}
+
+/// Every peer rests or has been tried.
+fn no_live_peer(request: &mut Request, aim: &Aim, after_redirect: bool) -> Ended {
+    let address = aim.group.name.clone();
+    let status = Some(502);
+    request.attempts.push(Attempt { address, status, after_redirect, ..Attempt::default() });
+    let url = shown_url(aim, &aim.group.name);
+    let message = "no live upstreams while connecting to upstream";
+    error_log::upstream(request, Severity::Error, message, &url);
+    Ended::Refused(502)
 }
 
 /// Whether another peer may have the request: the configuration says so for this failure, and what

@@ -17,7 +17,7 @@ impl Value for Buffers {
     const ARITY: Arity = Arity::exactly(2);
 
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        let Number(count) = Number::read(&args[..1], reader)?;
+        let count = Number::parse(&args[0].bytes).unwrap_or(0);
         let size = Size::parse(&args[1].bytes).filter(|&size| size > 0 && size <= 1 << 30);
         match (count, size) {
             (1..=BUFFERS_MAX, Some(size)) => {
@@ -29,6 +29,9 @@ impl Value for Buffers {
     }
 }
 
+/// Digits of a file's name that all levels of folders may take together.
+const LEVEL_DIGITS_MAX: u64 = 10;
+
 /// `path [level1 [level2 [level3]]]`: hashed folders are accepted and not used, since files are
 /// unlinked as soon as they are open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +42,13 @@ impl Value for TempPath {
     const ARITY: Arity = Arity::between(1, 4);
 
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let mut digits = 0;
         for level in &args[1..] {
-            if !matches!(level.bytes.as_slice(), b"1" | b"2" | b"3") {
-                return Err(Fault::new(level.place, format!("invalid value \"{}\"", level.text()))
+            let count = Number::parse(&level.bytes).filter(|&count| count > 0);
+            digits += count.unwrap_or(LEVEL_DIGITS_MAX + 1).min(LEVEL_DIGITS_MAX + 1);
+            if digits > LEVEL_DIGITS_MAX {
+                return Err(reader
+                    .directive_invalid(level)
                     .hint("a level is 1, 2 or 3 digits of the file's name"));
             }
         }

@@ -163,12 +163,8 @@ impl Locations {
 
     /// nginx's `auto_redirect`: `/chat` is sent to `/chat/` when that location passes requests on.
     fn needs_slash(&self, path: &[u8]) -> Option<Found> {
-        let next = self.prefixes.get(self.upper_bound(path)..)?;
-        let (location, _) = next
-            .iter()
-            .take_while(|(location, _)| location.name.starts_with(path))
-            .find(|(location, _)| location.name.get(path.len()..) == Some(b"/"))?;
-        location.pass.is_some().then(|| Found::NeedsSlash(Arc::clone(location)))
+        let slashed = self.slashed.get(path)?;
+        Some(Found::NeedsSlash(Arc::clone(slashed)))
     }
 }
 

@@ -1,21 +1,19 @@
 //! `map`: a variable that depends on others.
 
+use crate::config::host_table::HostTable;
 use crate::regex::Regex;
 use perdura_conf::Template;
-use std::collections::HashMap;
 
 /// One `map` block.
 #[derive(Clone, Debug)]
 pub struct Map {
     pub source: Template,
+    /// Empty when the block names none.
     pub default: Template,
-    /// Keys are in lower case: nginx compares without regard to case.
-    pub exact: HashMap<Vec<u8>, Template>,
-    /// `*.example.com` and `.example.com` as `.example.com`; only with `hostnames`.
-    pub heads: HashMap<Vec<u8>, Template>,
-    /// `www.example.*` as `www.example.`.
-    pub tails: HashMap<Vec<u8>, Template>,
+    /// Keys without regard to case, as nginx compares them.
+    pub keys: HostTable<Template>,
     pub patterns: Vec<(Regex, Template)>,
+    /// A last dot of the source says nothing.
     pub hostnames: bool,
     /// The value is made anew each time it is asked for.
     pub volatile: bool,
@@ -30,33 +28,20 @@ pub enum Hit<'a> {
 impl Map {
     /// The template of `key`. `Err` is the regular-expression engine's message.
     pub fn find(&self, key: &[u8]) -> Result<Hit<'_>, String> {
-        let lower = key.to_ascii_lowercase();
-        let name = match lower.strip_suffix(b".") {
-            Some(name) if self.hostnames => name,
-            _ => &lower,
+        let key = match key.strip_suffix(b".") {
+            Some(rest) if self.hostnames => rest,
+            _ => key,
         };
-        if let Some(value) = self.exact.get(name) {
+        if let Some(value) = self.keys.find(&key.to_ascii_lowercase()) {
             return Ok(Hit::Value(value));
         }
-        if self.hostnames
-            && let Some(value) = self.wildcard(name)
-        {
-            return Ok(Hit::Value(value));
-        }
-        for (regex, value) in &self.patterns {
+        // nginx tries no pattern on an empty text.
+        let patterns = if key.is_empty() { &[][..] } else { &self.patterns };
+        for (regex, value) in patterns {
             if let Some(captures) = regex.captures(key)? {
                 return Ok(Hit::Pattern(value, regex, captures));
             }
         }
         Ok(Hit::Value(&self.default))
-    }
-
-    fn wildcard(&self, name: &[u8]) -> Option<&Template> {
-        let dots: Vec<_> =
-            name.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at).collect();
-        dots.iter()
-            .filter(|at| **at > 0)
-            .find_map(|&at| self.heads.get(&name[at..]))
-            .or_else(|| dots.iter().rev().find_map(|&at| self.tails.get(&name[..=at])))
     }
 }

@@ -4,6 +4,9 @@
 //! and a reload swaps one pointer to it.
 
 mod build;
+#[cfg(test)]
+mod chance;
+mod host_table;
 mod known;
 mod locations;
 pub(crate) mod map;

@@ -18,9 +18,9 @@ impl Types {
         types
     }
 
-    /// Adds an ending; whether it replaced another type.
-    pub fn add(&mut self, ending: &[u8], mime: &[u8]) -> bool {
-        self.by_ending.insert(ending.to_ascii_lowercase(), mime.to_vec()).is_some()
+    /// Adds an ending; the type that it had before, if any.
+    pub fn add(&mut self, ending: &[u8], mime: &[u8]) -> Option<Vec<u8>> {
+        self.by_ending.insert(ending.to_ascii_lowercase(), mime.to_vec())
     }
 
     /// The type of `path`, when its last part has a known ending.

@@ -2,8 +2,8 @@
 
 use crate::grammar::{Buffers, Presence, TempPath};
 use perdura_conf::{
-    Arity, Fault, Flag, Number, Offset, Reader, Seconds, Size, Template, Text, Time, Value, Word,
-    directives,
+    Arity, Fault, Flag, Number, Offset, Reader, Seconds, Size, Statement, Template, Text, Time,
+    Value, Word, directives,
 };
 
 directives! {
@@ -89,6 +89,17 @@ directives! {
     reset_timedout_connection: Flag = "off", in HTTP | SERVER | LOCATION;
 }
 
+/// What can only be said of a whole statement: `root` cannot depend on itself.
+pub fn check(statement: &Statement) -> Option<Fault> {
+    let word = statement.args.first().filter(|_| statement.name.is("root"))?;
+    let variable = ["document_root", "realpath_root"].into_iter().find(|name| {
+        let text = word.text();
+        text.contains(&format!("${name}")) || text.contains(&format!("${{{name}}}"))
+    })?;
+    let message = format!("the ${variable} variable cannot be used in the \"root\" directive");
+    Some(Fault::new(word.place, message))
+}
+
 /// `timeout [header_timeout]` of `keepalive_timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepaliveTimeout {
@@ -109,7 +120,10 @@ impl Value for KeepaliveTimeout {
             Time::parse(&args[0].bytes).ok_or_else(|| reader.directive_invalid(&args[0]))?;
         let header_s = match args.get(1) {
             None => None,
-            Some(word) => Some(Seconds::parse(&word.bytes).ok_or_else(|| reader.invalid(word))?),
+            Some(word) => {
+                let header = Seconds::parse(&word.bytes);
+                Some(header.ok_or_else(|| reader.directive_invalid(word))?)
+            }
         };
         Ok(Self { timeout_ms, header_s })
     }
@@ -127,16 +141,13 @@ impl Value for Tokens {
     const SYNTAX: &'static str = "on | off | build";
     const ARITY: Arity = Arity::exactly(1);
 
-    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
         match args[0].bytes.to_ascii_lowercase().as_slice() {
             b"on" => Ok(Self::On),
             b"off" => Ok(Self::Off),
             b"build" => Ok(Self::Build),
-            _ => {
-                let mut fault = reader.invalid(&args[0]);
-                fault.message.push_str(", it must be \"on\", \"off\", or \"build\"");
-                Err(fault)
-            }
+            _ => Err(Fault::new(args[0].place, format!("invalid value \"{}\"", args[0].text()))
+                .hint("it must be \"on\", \"off\" or \"build\"")),
         }
     }
 }

@@ -51,7 +51,8 @@ pub struct Target {
 
 impl Value for Target {
     const SYNTAX: &'static str = "file [level]";
-    const ARITY: Arity = Arity::between(1, 2);
+    // More words than one level are a fault of their own, as in nginx.
+    const ARITY: Arity = Arity::at_least(1);
 
     fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let file = args[0].clone();
@@ -62,13 +63,41 @@ impl Value for Target {
             )
             .hint("write a file or \"stderr\""));
         }
-        let severity = match args.get(1) {
-            None => Severity::Error,
-            Some(word) => Severity::parse(&word.bytes).ok_or_else(|| {
-                Fault::new(word.place, format!("invalid log level \"{}\"", word.text()))
-                    .hint("levels are: debug, info, notice, warn, error, crit, alert, emerg")
-            })?,
-        };
-        Ok(Target { file, severity })
+        let mut severity = None;
+        for word in &args[1..] {
+            severity = Some(level(word, severity)?);
+        }
+        Ok(Target { file, severity: severity.unwrap_or(Severity::Error) })
     }
 }
+
+/// Reads one level behind those that were read; the parts of `debug` are all of it here.
+fn level(word: &Word, before: Option<Severity>) -> Result<Severity, Fault> {
+    let invalid = || {
+        Fault::new(word.place, format!("invalid log level \"{}\"", word.text()))
+            .hint("levels are: debug, info, notice, warn, error, crit, alert, emerg")
+    };
+    if DEBUG_PARTS.contains(&&*word.text()) {
+        return match before {
+            None | Some(Severity::Debug) => Ok(Severity::Debug),
+            Some(_) => Err(invalid()),
+        };
+    }
+    let severity = Severity::parse(&word.bytes).ok_or_else(invalid)?;
+    if before.is_some() {
+        let message = format!("duplicate log level \"{}\"", word.text());
+        return Err(Fault::new(word.place, message).hint("one level is enough: it takes all worse"));
+    }
+    Ok(severity)
+}
+
+/// nginx's names for parts of its debug log.
+const DEBUG_PARTS: [&str; 7] = [
+    "debug_core",
+    "debug_alloc",
+    "debug_mutex",
+    "debug_event",
+    "debug_http",
+    "debug_mail",
+    "debug_stream",
+];

@@ -1,10 +1,18 @@
 //! Files that stand for a folder.
 
-use perdura_conf::{Arity, Each, Fault, Reader, Template, Value, Word, directives};
+use perdura_conf::{Arity, Each, Fault, Reader, Statement, Template, Value, Word, directives};
 
 directives! {
     /// Files that are tried, in order, when a request ends in a slash.
     index: Each<Files> = "index.html", in HTTP | SERVER | LOCATION;
+}
+
+/// What can only be said of a whole statement: behind an absolute name nothing is tried.
+pub fn check(statement: &Statement) -> Option<Fault> {
+    let (_, rest) = statement.args.split_last().filter(|_| statement.name.is("index"))?;
+    let word = rest.iter().find(|word| word.bytes.starts_with(b"/"))?;
+    let message = "only the last index in \"index\" directive should be absolute";
+    Some(Fault::warning(word.place, message))
 }
 
 /// The files of one `index` directive.
@@ -19,7 +27,10 @@ impl Value for Files {
         let mut files = Vec::with_capacity(args.len());
         for word in args {
             if word.bytes.is_empty() {
-                return Err(Fault::new(word.place, "index \"\" in \"index\" directive is invalid"));
+                // nginx shows the first name, whichever of them is empty.
+                let message =
+                    format!("index \"{}\" in \"index\" directive is invalid", args[0].text());
+                return Err(Fault::new(word.place, message).hint("a name must not be empty"));
             }
             files.push(Template::compile(word, reader.names)?);
         }

@@ -1,6 +1,6 @@
 //! The access log: formats and files.
 
-use perdura_conf::{Arity, Each, Fault, Reader, Template, Value, Word, directives};
+use perdura_conf::{Arity, Each, Fault, Names, Part, Reader, Template, Value, Word, directives};
 
 directives! {
     /// Names a format of access-log lines.
@@ -55,16 +55,34 @@ impl Value for Format {
             };
             rest = &rest[1..];
         }
+        for word in rest {
+            check_string(word, reader.names)?;
+        }
         // nginx joins the strings without anything in between.
-        let Some(first) = rest.first() else {
-            return Err(Fault::new(
-                name.place,
-                "invalid number of arguments in \"log_format\" directive",
-            ));
-        };
         let bytes = rest.iter().flat_map(|word| word.bytes.iter().copied()).collect();
-        let joined = Word { bytes, place: first.place };
+        let joined = Word { bytes, place: rest.first().unwrap_or(&name).place };
         Ok(Self { name, escape, template: Template::compile(&joined, reader.names)? })
+    }
+}
+
+/// Whether one string of a format is valid by itself. In a format nginx words a lone `$` in its own
+/// way, and knows no captures: a line may be written long after the pattern matched.
+fn check_string(word: &Word, names: &mut Names) -> Result<(), Fault> {
+    let template = Template::compile(word, names).map_err(|fault| {
+        if fault.message == "invalid variable name" {
+            let message = format!("invalid parameter \"{}\"", word.text());
+            return Fault { message, ..fault };
+        }
+        fault
+    })?;
+    let capture = template.parts().iter().find_map(|part| match part {
+        Part::Capture(number) => Some(*number),
+        Part::Text(_) | Part::Variable(_) => None,
+    });
+    match capture {
+        Some(number) => Err(Fault::nowhere(format!("unknown \"{number}\" variable"))
+            .hint("captures have no number in a log_format: name the group, as in (?<name>...)")),
+        None => Ok(()),
     }
 }
 
@@ -82,10 +100,10 @@ impl Value for Access {
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
         if args[0].is("off") {
             if let Some(more) = args.get(1) {
-                return Err(Fault::new(
-                    more.place,
-                    "invalid number of arguments in \"access_log\" directive",
-                ));
+                let message = format!("invalid parameter \"{}\"", more.text());
+                return Err(
+                    Fault::new(more.place, message).hint("nothing may stand behind \"off\"")
+                );
             }
             return Ok(Self::Off);
         }

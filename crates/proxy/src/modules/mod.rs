@@ -31,6 +31,18 @@ pub mod scope {
     perdura_conf::modules! { core, index, headers, error_page, log, proxy, upgrade, error_log }
 }
 
+/// What is wrong with a statement of [`scope`] beyond its own grammar, given what stands before it
+/// in its block.
+pub fn scope_check(
+    statement: &perdura_conf::Statement,
+    before: &scope::Written,
+) -> Vec<perdura_conf::Fault> {
+    let mut faults = proxy::check(statement, &before.proxy);
+    faults.extend(index::check(statement));
+    faults.extend(core::check(statement));
+    faults
+}
+
 /// What may stand in `server` alone.
 pub mod server_block {
     perdura_conf::modules! { server }

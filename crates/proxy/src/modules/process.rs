@@ -27,6 +27,9 @@ directives! {
     pid: Text = "/run/perdura.pid", in MAIN;
 }
 
+/// The pid file unless the configuration names one; the text of the default above.
+pub const PID: &str = "/run/perdura.pid";
+
 /// `auto` or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -45,13 +48,14 @@ impl Value for Count {
         if args[0].is("auto") {
             return Ok(Count::Auto);
         }
-        let Number(count) = Number::read(args, reader)?;
-        if count == 0 || count > THREADS_MAX {
-            return Err(reader
-                .invalid(&args[0])
-                .hint(format!("write \"auto\" or a number from 1 to {THREADS_MAX}")));
-        }
-        Ok(Count::Of(count))
+        Number::parse(&args[0].bytes)
+            .filter(|count| (1..=THREADS_MAX).contains(count))
+            .map(Count::Of)
+            .ok_or_else(|| {
+                reader
+                    .directive_invalid(&args[0])
+                    .hint(format!("write \"auto\" or a number from 1 to {THREADS_MAX}"))
+            })
     }
 }
 

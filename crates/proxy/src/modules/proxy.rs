@@ -6,7 +6,8 @@
 use crate::grammar::{Buffers, TempPath};
 use crate::regex::{Case, Regex};
 use perdura_conf::{
-    Arity, Each, Fault, Flag, Number, Reader, Size, Template, Text, Time, Value, Word, directives,
+    Arity, Each, Fault, Flag, Number, Reader, Size, Statement, Template, Text, Time, Value, Word,
+    directives,
 };
 
 directives! {
@@ -55,7 +56,7 @@ directives! {
     proxy_hide_header: Each<Text> = "", in HTTP | SERVER | LOCATION;
 
     /// Rewrites the `Location` and `Refresh` fields of answers.
-    proxy_redirect: Each<Redirect> = "default", in HTTP | SERVER | LOCATION;
+    proxy_redirect: Redirects = "default", in HTTP | SERVER | LOCATION;
 
     /// The folder for answers that do not fit in the buffers.
     proxy_temp_path: TempPath = "proxy_temp", in HTTP | SERVER | LOCATION;
@@ -164,6 +165,30 @@ pub enum Redirect {
     },
 }
 
+/// All that a block says about redirects.
+#[derive(Clone, Debug)]
+pub struct Redirects(pub Vec<Redirect>);
+
+impl Value for Redirects {
+    const SYNTAX: &'static str = Redirect::SYNTAX;
+    const ARITY: Arity = Redirect::ARITY;
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(Self(vec![Redirect::read(args, reader)?]))
+    }
+
+    /// `off` stands alone.
+    fn again(&mut self, next: Self, reader: &Reader<'_>) -> Result<(), Fault> {
+        if self.are_off() || next.are_off() {
+            let message = "\"proxy_redirect\" directive is duplicate";
+            return Err(Fault::new(reader.directive.place, message)
+                .hint("\"off\" cannot be combined with other rules of the same block"));
+        }
+        self.0.extend(next.0);
+        Ok(())
+    }
+}
+
 impl Value for Redirect {
     const SYNTAX: &'static str = "default | off | redirect replacement";
     const ARITY: Arity = Arity::between(1, 2);
@@ -190,6 +215,40 @@ impl Value for Redirect {
         }
         let redirect = Template::compile(&args[0], reader.names)?;
         Ok(Self::Prefix { redirect, replacement })
+    }
+}
+
+/// What can only be said of a statement when what stands before it in its block is known.
+pub fn check(statement: &Statement, before: &Written) -> Vec<Fault> {
+    if statement.name.is("proxy_next_upstream") {
+        return NextUpstream::duplicates(&statement.args, before.proxy_next_upstream);
+    }
+    let default = statement.name.is("proxy_redirect")
+        && matches!(statement.args.as_slice(), [word] if word.is("default"));
+    // `off` before it is the greater fault.
+    if !default || before.proxy_redirect.as_ref().is_some_and(Redirects::are_off) {
+        return Vec::new();
+    }
+    let place = statement.name.place;
+    match before.proxy_pass.as_ref().and_then(Option::as_ref) {
+        None => vec![
+            Fault::new(
+                place,
+                "\"proxy_redirect default\" should be placed after the \"proxy_pass\" directive",
+            )
+            .hint("it is the default anyway: the line can go"),
+        ],
+        Some(pass) if pass.template.constant().is_none() => vec![Fault::new(
+            place,
+            "\"proxy_redirect default\" cannot be used with \"proxy_pass\" directive with variables",
+        )],
+        Some(_) => Vec::new(),
+    }
+}
+
+impl Redirects {
+    fn are_off(&self) -> bool {
+        self.0.iter().any(|redirect| matches!(redirect, Redirect::Off))
     }
 }
 
@@ -231,29 +290,56 @@ impl Value for NextUpstream {
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let mut bits = 0;
         for word in args {
-            let text = word.text();
-            let bit = match &*text {
-                "error" => Some(Self::ERROR),
-                "timeout" => Some(Self::TIMEOUT),
-                "invalid_header" => Some(Self::INVALID_HEADER),
-                "non_idempotent" => Some(Self::NON_IDEMPOTENT),
-                "off" => Some(Self::OFF),
-                // Meant for a cache, which is not built: harmless to accept.
-                "updating" => Some(0),
-                other => other.strip_prefix("http_").and_then(|code| {
-                    let code = code.parse::<u16>().ok()?;
-                    Self::STATUSES.iter().find(|(status, _)| *status == code).map(|(_, bit)| *bit)
-                }),
+            let Some(bit) = Self::bit(word) else {
+                let message = format!("invalid value \"{}\"", word.text());
+                return Err(Fault::new(word.place, message).hint(format!(
+                    "syntax: {} {}",
+                    reader.directive.text(),
+                    Self::SYNTAX
+                )));
             };
-            let Some(bit) = bit else {
-                return Err(Fault::new(word.place, format!("invalid value \"{text}\""))
-                    .hint(format!("syntax: {} {}", reader.directive.text(), Self::SYNTAX)));
-            };
-            if bit != 0 && bits & bit != 0 {
-                return Err(Fault::warning(word.place, format!("duplicate value \"{text}\"")));
-            }
             bits |= bit;
         }
         Ok(Self(bits))
+    }
+
+    /// As in nginx, a second line adds to the first.
+    fn again(&mut self, next: Self, _reader: &Reader<'_>) -> Result<(), Fault> {
+        self.0 |= next.0;
+        Ok(())
+    }
+}
+
+impl NextUpstream {
+    fn bit(word: &Word) -> Option<u32> {
+        match &*word.text() {
+            "error" => Some(Self::ERROR),
+            "timeout" => Some(Self::TIMEOUT),
+            "invalid_header" => Some(Self::INVALID_HEADER),
+            "non_idempotent" => Some(Self::NON_IDEMPOTENT),
+            "off" => Some(Self::OFF),
+            // Meant for a cache, which is not built: harmless to accept.
+            "updating" => Some(0),
+            other => {
+                let code = Number::parse(other.strip_prefix("http_")?.as_bytes())?;
+                let known = |(status, _): &&(u16, u32)| u64::from(*status) == code;
+                Self::STATUSES.iter().find(known).map(|(_, bit)| *bit)
+            }
+        }
+    }
+
+    /// Warnings for reasons that are given again.
+    fn duplicates(args: &[Word], before: Option<Self>) -> Vec<Fault> {
+        let mut seen = before.map_or(0, |before| before.0);
+        let mut warnings = Vec::new();
+        for word in args {
+            let bit = Self::bit(word).unwrap_or(0);
+            if bit != 0 && seen & bit == bit {
+                let message = format!("duplicate value \"{}\"", word.text());
+                warnings.push(Fault::warning(word.place, message));
+            }
+            seen |= bit;
+        }
+        warnings
     }
 }

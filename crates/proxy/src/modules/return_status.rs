@@ -1,6 +1,6 @@
 //! `return`: ends a request with a status, a text or a redirect.
 
-use perdura_conf::{Arity, Contexts, Entry, Fault, Kind, Names, Statement, Template};
+use perdura_conf::{Arity, Contexts, Entry, Fault, Kind, Names, Number, Statement, Template};
 
 /// The entry of `return` in the table: an action, because it runs in order with others of its block.
 pub const ENTRY: Entry = Entry {
@@ -24,7 +24,7 @@ pub struct Return {
 /// Reads a `return`, with nginx's rules: a lone URL is a 302.
 pub fn read(statement: &Statement, names: &mut Names) -> Result<Return, Fault> {
     let first = &statement.args[0];
-    let status = std::str::from_utf8(&first.bytes).ok().and_then(|text| text.parse::<u32>().ok());
+    let status = Number::parse(&first.bytes);
     match (status, statement.args.get(1)) {
         (Some(code), text) => {
             if code > 999 {
@@ -45,7 +45,5 @@ pub fn read(statement: &Statement, names: &mut Names) -> Result<Return, Fault> {
 }
 
 fn is_url(bytes: &[u8]) -> bool {
-    [&b"http://"[..], b"https://", b"$scheme"]
-        .iter()
-        .any(|start| bytes.len() >= start.len() && bytes[..start.len()].eq_ignore_ascii_case(start))
+    [&b"http://"[..], b"https://", b"$scheme"].iter().any(|start| bytes.starts_with(start))
 }

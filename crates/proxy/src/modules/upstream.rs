@@ -64,7 +64,8 @@ impl Server {
         let text = word.text();
         let invalid = || Fault::new(word.place, format!("invalid parameter \"{text}\""));
         let (name, value) = text.split_once('=').unwrap_or((&text, ""));
-        let number = || value.parse::<u32>().ok().filter(|number| *number <= i32::MAX as u32);
+        let limit = i32::MAX as u64;
+        let number = || Number::parse(value.as_bytes()).map(|number| number.min(limit) as u32);
         match name {
             "weight" => {
                 self.weight = number().filter(|weight| *weight > 0).ok_or_else(invalid)?;
@@ -74,8 +75,8 @@ impl Server {
                 self.fail_timeout_ms =
                     Seconds::parse(value.as_bytes()).ok_or_else(invalid)?.saturating_mul(1000);
             }
-            "backup" if value.is_empty() => self.role = Role::Backup,
-            "down" if value.is_empty() => self.down = true,
+            "backup" if text == name => self.role = Role::Backup,
+            "down" if text == name => self.down = true,
             "max_conns" | "slow_start" | "resolve" | "route" | "service" | "drain" => {
                 return Err(Fault::new(
                     word.place,

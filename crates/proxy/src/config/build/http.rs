@@ -1,7 +1,7 @@
 //! The `http` block.
 
 use super::logs::Formats;
-use super::{Blocks, Builder};
+use super::{Blocks, Builder, set_scope};
 use crate::config::{Endpoint, ErrorTarget, Listen, Map, Types};
 use crate::modules::scope;
 use crate::upstream::Group;
@@ -42,9 +42,11 @@ impl Builder<'_> {
     ) -> Http {
         let mut written = scope::Written::default();
         let mut blocks = Blocks::new();
+        let mut warnings = Vec::new();
         self.read_block(statements, Context::Http, &mut blocks, |statement, reader| {
-            written.set(statement, Context::Http, reader)
+            set_scope(&mut written, statement, Context::Http, reader, &mut warnings)
         });
+        self.faults.append(&mut warnings);
         let maps = self.maps(&blocks);
         let mut shared = Shared {
             formats: self.formats(written.log.log_format.as_ref()),

@@ -1,7 +1,7 @@
 //! `location` blocks and the bodies of servers.
 
 use super::http::{Scope, Shared};
-use super::{Blocks, Builder, nowhere};
+use super::{Blocks, Builder, nowhere, set_scope};
 use crate::config::{Location, Locations, Match};
 use crate::modules::return_status::{self, Return};
 use crate::modules::scope;
@@ -40,13 +40,17 @@ impl Builder<'_> {
         let mut written = scope::Written::default();
         let mut program = Vec::new();
         let mut blocks = Blocks::new();
+        let mut warnings = Vec::new();
         self.read_actions(
             inner,
             Context::Location,
             &mut blocks,
             &mut program,
-            |statement, reader| written.set(statement, Context::Location, reader),
+            |statement, reader| {
+                set_scope(&mut written, statement, Context::Location, reader, &mut warnings)
+            },
         );
+        self.faults.append(&mut warnings);
         let scope = self.scope(written, &blocks, outer);
         let (children, _) = self.children(&blocks, &scope, Some(&head), shared);
         Some(Arc::new(self.finish_location(head, scope, program, children, shared)))
@@ -99,6 +103,7 @@ impl Builder<'_> {
         shared: &mut Shared,
     ) -> Location {
         let settings = self.settle(&nowhere(), |reader| scope.written.settle(reader));
+        self.check_buffers(&settings.proxy, head.word.place);
         let pass = settings.proxy.proxy_pass.clone();
         let pass = pass.and_then(|written| {
             self.pass(&written, &settings.proxy, &head.name, &head.kind, shared)
@@ -142,8 +147,13 @@ impl Builder<'_> {
             };
             if kind < 3 && !seen.insert((kind, location.name.clone())) {
                 let name = String::from_utf8_lossy(&location.name).into_owned();
-                self.faults
-                    .push(Fault::new(block.name.place, format!("duplicate location \"{name}\"")));
+                let message = format!("duplicate location \"{name}\"");
+                // nginx says nothing of a second named location, and never uses it.
+                self.faults.push(match location.kind {
+                    Match::Named => Fault::warning(block.name.place, message)
+                        .hint("the first one is used; this one never is"),
+                    _ => Fault::new(block.name.place, message),
+                });
                 continue;
             }
             if kind == 2 {
@@ -201,9 +211,9 @@ impl Builder<'_> {
                 format!("named location \"{text}\" can be on the server level only"),
             ));
         }
-        let outside = !matches!(head.kind, Match::Pattern(_))
-            && !matches!(outer.kind, Match::Pattern(_))
-            && !head.name.starts_with(&outer.name);
+        // As in nginx, the text of a pattern counts as if it were a prefix.
+        let outside =
+            !matches!(head.kind, Match::Pattern(_)) && !head.name.starts_with(&outer.name);
         if outside {
             return Err(Fault::new(
                 place,

@@ -37,7 +37,8 @@ impl Builder<'_> {
     }
 
     fn error_target(&mut self, target: &Target) -> ErrorTarget {
-        let file = if target.file.is("stderr") {
+        // nginx takes an empty name as the standard error stream.
+        let file = if target.file.is("stderr") || target.file.bytes.is_empty() {
             None
         } else {
             Some(self.log_file(self.options.prefix.join(path_of(&target.file.bytes))))

@@ -3,6 +3,7 @@
 //! Blocks are read outermost first: the settings of a block, then the blocks inside it, since nginx
 //! lets a setting stand behind the blocks that inherit it. All faults are collected.
 
+mod buffers;
 mod http;
 mod location;
 mod logs;
@@ -15,8 +16,9 @@ mod upstream;
 
 use crate::config::{Config, Process, known, table};
 use crate::log_file::LogFile;
-use crate::modules::process::Count;
-use crate::modules::{events_block, main_block};
+use crate::modules::events::Connections;
+use crate::modules::process::{Count, PID};
+use crate::modules::{events_block, main_block, scope, scope_check};
 use crate::variables::Binding;
 use crate::world::World;
 use perdura_conf::{
@@ -117,6 +119,12 @@ impl<'a> Builder<'a> {
         let main = self.settle(&nowhere, |reader| written.settle(reader));
         let process = self.process(&main, &events, main_errors);
         let http = http.unwrap_or_default();
+        let (connections, sockets) = (process.worker_connections as usize, http.sockets.len());
+        if connections < sockets + 1 {
+            self.faults.push(Fault::nowhere(format!(
+                "{connections} worker_connections are not enough for {sockets} listening sockets"
+            )));
+        }
         let bindings = self.bindings(http.maps);
         Some(Config {
             process,
@@ -215,7 +223,9 @@ impl<'a> Builder<'a> {
         let (user, user_name) = self.user(main.user.as_ref());
         let Flag(daemon) = main.daemon;
         let Flag(master_process) = main.master_process;
-        let Number(connections) = events.events.worker_connections;
+        let Connections(connections) = events.events.worker_connections;
+        // nginx takes an empty name as its default.
+        let pid = if main.pid.0.is_empty() { PID.as_bytes() } else { &main.pid.0 };
         Process {
             daemon,
             master_process,
@@ -228,7 +238,7 @@ impl<'a> Builder<'a> {
             worker_shutdown_timeout_ms: main.worker_shutdown_timeout.map(|Time(ms)| ms),
             user,
             user_name,
-            pid: self.options.prefix.join(path_of(&main.pid.0)),
+            pid: self.options.prefix.join(path_of(pid)),
             prefix: self.options.prefix.clone(),
             error_logs,
         }
@@ -258,22 +268,55 @@ impl<'a> Builder<'a> {
             return (None, name);
         };
         let group = match &user.group {
-            None => self.world.group(&name).unwrap_or(gid),
-            Some(word) => match self.world.group(&word.text()) {
-                Some(group) => group,
-                None => {
-                    let fault = format!("getgrnam(\"{}\") failed", word.text());
-                    self.faults.push(Fault::new(word.place, fault));
-                    gid
-                }
-            },
+            Some(word) => self.group(word, gid, None),
+            // nginx wants a group of the user's name, whatever the user's own group is.
+            None => {
+                let hint = "a user without a group of its own name needs one: user name group";
+                self.group(&user.user, gid, Some(hint))
+            }
         };
         (Some((uid, group)), name)
+    }
+
+    fn group(&mut self, word: &Word, fallback: u32, hint: Option<&str>) -> u32 {
+        let name = word.text();
+        if let Some(group) = self.world.group(&name) {
+            return group;
+        }
+        let fault = Fault::new(word.place, format!("getgrnam(\"{name}\") failed"));
+        self.faults.push(match hint {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        });
+        fallback
     }
 }
 
 /// Whom the worker of a master of root is, when nothing is said.
 const NOBODY: &str = "nobody";
+
+/// Sets what a statement says for a block of the scope. What is wrong beyond its own grammar comes
+/// first when it is fatal, as in nginx, and goes to `warnings` when it is not.
+fn set_scope(
+    written: &mut scope::Written,
+    statement: &Statement,
+    context: Context,
+    reader: &mut Reader<'_>,
+    warnings: &mut Vec<Fault>,
+) -> Option<Result<(), Fault>> {
+    let mut fatal = None;
+    for fault in scope_check(statement, written) {
+        match fault.level {
+            Level::Emerg => fatal = Some(fault),
+            Level::Warn | Level::Notice => warnings.push(fault),
+        }
+    }
+    let set = written.set(statement, context, reader)?;
+    Some(match fatal {
+        Some(fault) => set.and(Err(fault)),
+        None => set,
+    })
+}
 
 /// The directive that defaults are read for.
 fn nowhere() -> Word {

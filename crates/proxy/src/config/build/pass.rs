@@ -58,7 +58,7 @@ impl Builder<'_> {
             return Some(Target::Computed(written.template.clone()));
         };
         let fault = |what: &str| {
-            Some(Fault::new(word.place, format!("{what} in upstream \"{}\"", rest_text(text))))
+            Some(Fault::new(word.place, format!("{what} in upstream \"{}\"", shown(text))))
         };
         let parsed = Url::parse(&text[b"http://".len()..]);
         let url = match parsed {
@@ -92,7 +92,7 @@ impl Builder<'_> {
                 return None;
             }
             Some(group) => group,
-            None => self.implicit_group(&authority, word.place, &mut shared.groups)?,
+            None => self.implicit_group(&authority, word, &mut shared.groups)?,
         };
         let port = authority.port.unwrap_or(HTTP_PORT).to_string().into_bytes();
         Some(Target::Fixed { group, host: authority.text.into_bytes(), port, uri })
@@ -192,10 +192,8 @@ fn text(value: &str, names: &mut Names) -> Template {
 }
 
 /// The URL without its scheme, as nginx shows it.
-fn rest_text(url: &[u8]) -> String {
-    let rest = &url[b"http://".len()..];
-    let end = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-    String::from_utf8_lossy(&rest[..end]).into_owned()
+fn shown(url: &[u8]) -> String {
+    String::from_utf8_lossy(&url[b"http://".len()..]).into_owned()
 }
 
 impl HttpVersion {

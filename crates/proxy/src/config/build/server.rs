@@ -2,7 +2,7 @@
 
 use super::http::{Scope, Shared};
 use super::location::Head;
-use super::{Blocks, Builder, nowhere};
+use super::{Blocks, Builder, nowhere, set_scope};
 use crate::config::server_names::Name;
 use crate::config::{Match, Server};
 use crate::modules::server::Listen;
@@ -31,16 +31,19 @@ impl Builder<'_> {
         let mut written = scope::Written::default();
         let mut program = Vec::new();
         let mut blocks = Blocks::new();
+        let mut warnings = Vec::new();
         self.read_actions(
             inner,
             Context::Server,
             &mut blocks,
             &mut program,
             |statement, reader| {
-                own.set(statement, Context::Server, reader)
-                    .or_else(|| written.set(statement, Context::Server, reader))
+                own.set(statement, Context::Server, reader).or_else(|| {
+                    set_scope(&mut written, statement, Context::Server, reader, &mut warnings)
+                })
             },
         );
+        self.faults.append(&mut warnings);
         let own = self.settle(&nowhere(), |reader| own.settle(reader)).server;
         let names = self.server_names(&own.server_name);
         let scope = self.scope(written, &blocks, http);
@@ -66,27 +69,44 @@ impl Builder<'_> {
         let mut names = Vec::new();
         for word in written.0.iter().flat_map(|list| &list.0) {
             match self.server_name(word) {
-                Ok(list) => names.extend(list.into_iter().map(|name| (name, word.clone()))),
+                Ok(name) => names.push((name, word.clone())),
                 Err(fault) => self.faults.push(fault),
             }
         }
         // A server without a name answers requests whose Host is empty.
         if names.is_empty() {
             let word = Word { bytes: Vec::new(), place: nowhere().place };
-            names.push((Name::Exact(Vec::new()), word));
+            names.push((Name::Host(Vec::new()), word));
         }
         names
     }
 
-    fn server_name(&mut self, word: &Word) -> Result<Vec<Name>, Fault> {
-        let invalid =
-            || Fault::new(word.place, format!("server name \"{}\" is invalid", word.text()));
+    /// Reads one name. What asterisks mean is found out where names are gathered: nginx too looks
+    /// at them only there, and only when an address has several servers.
+    fn server_name(&mut self, word: &Word) -> Result<Name, Fault> {
+        let invalid = match word.bytes.as_slice() {
+            [b'*', b'.', _, ..] => false,
+            [b'*', ..] | [b'.'] => true,
+            _ => false,
+        };
+        if invalid {
+            let message = format!("server name \"{}\" is invalid", word.text());
+            return Err(Fault::new(word.place, message)
+                .hint("an asterisk stands for whole labels: *.example.com, www.example.*"));
+        }
+        if word.bytes.contains(&b'/') {
+            self.faults.push(
+                Fault::warning(
+                    word.place,
+                    format!("server name \"{}\" has suspicious symbols", word.text()),
+                )
+                .hint("a name has no scheme and no path"),
+            );
+        }
         if let Some(pattern) = word.bytes.strip_prefix(b"~") {
             if pattern.is_empty() {
-                return Err(Fault::new(
-                    word.place,
-                    format!("empty regex in server name \"{}\"", word.text()),
-                ));
+                let message = format!("empty regex in server name \"{}\"", word.text());
+                return Err(Fault::new(word.place, message));
             }
             // nginx compares names without regard to case when the pattern has capitals.
             let case = if pattern.iter().any(u8::is_ascii_uppercase) {
@@ -94,44 +114,13 @@ impl Builder<'_> {
             } else {
                 Case::Sensitive
             };
-            return Ok(vec![Name::Pattern(Regex::compile(pattern, word, case, &mut self.names)?)]);
+            return Ok(Name::Pattern(Regex::compile(pattern, word, case, &mut self.names)?));
         }
-        if word.bytes.contains(&b'/') {
-            self.faults.push(Fault::warning(
-                word.place,
-                format!("server name \"{}\" has suspicious symbols", word.text()),
-            ));
-        }
-        let lower = if word.is("$hostname") {
+        Ok(Name::Host(if word.is("$hostname") {
             crate::hostname().to_ascii_lowercase().into_bytes()
         } else {
             word.bytes.to_ascii_lowercase()
-        };
-        let stars = lower.iter().filter(|&&byte| byte == b'*').count();
-        let wild = |name: &[u8]| name.windows(2).any(|pair| pair == b"..") || name.is_empty();
-        match lower.as_slice() {
-            [b'*', b'.', rest @ ..] if stars == 1 => {
-                if wild(rest) {
-                    Err(invalid())
-                } else {
-                    Ok(vec![Name::Head(lower[1..].to_vec())])
-                }
-            }
-            [b'.', rest @ ..] if stars == 0 => {
-                if wild(rest) {
-                    return Err(invalid());
-                }
-                Ok(vec![Name::Exact(rest.to_vec()), Name::Head(lower.clone())])
-            }
-            [rest @ .., b'.', b'*'] if stars == 1 => {
-                if wild(rest) {
-                    return Err(invalid());
-                }
-                Ok(vec![Name::Tail(lower[..lower.len() - 1].to_vec())])
-            }
-            _ if stars > 0 => Err(invalid()),
-            _ => Ok(vec![Name::Exact(lower)]),
-        }
+        }))
     }
 }
 

@@ -2,15 +2,14 @@
 
 use super::Builder;
 use super::server::Placed;
-use crate::config::server_names::Added;
+use crate::config::server_names::{Name, Named};
 use crate::config::sockets::{BACKLOG, key_of};
 use crate::config::{Address, Endpoint, Listen, Server, ServerNames};
 use crate::modules::server::Listen as Written;
 use crate::upstream::{Authority, Host};
-use perdura_conf::{Fault, Place};
+use perdura_conf::{Fault, Level, Word};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 /// The port that nginx takes when it may not take 80.
@@ -22,7 +21,6 @@ struct Gathered {
     options_set: bool,
     default: Option<Arc<Server>>,
     first: Arc<Server>,
-    names: ServerNames,
     servers: Vec<Arc<Server>>,
 }
 
@@ -52,6 +50,7 @@ impl Builder<'_> {
         let endpoints = list
             .into_iter()
             .map(|gathered| {
+                let names = self.names(&gathered, servers);
                 let key = gathered.listen.key.clone();
                 let default = gathered.default.unwrap_or(gathered.first);
                 let rules = |server: &Server| {
@@ -61,7 +60,7 @@ impl Builder<'_> {
                 let endpoint = Endpoint {
                     rules_differ: gathered.servers.iter().any(differs),
                     default,
-                    names: gathered.names,
+                    names,
                     by_address: shared && keys.contains(&key),
                 };
                 (key, Arc::new(endpoint))
@@ -85,14 +84,13 @@ impl Builder<'_> {
                 options_set: written.is_some_and(|written| written.socket_options),
                 default: None,
                 first: Arc::clone(&placed.server),
-                names: ServerNames::default(),
                 servers: Vec::new(),
             });
             list.len() - 1
         });
         let gathered = &mut list[at];
         if gathered.servers.iter().any(|server| Arc::ptr_eq(server, &placed.server)) {
-            self.faults.push(Fault::new(place, format!("a duplicate listen {}", shown(&address))));
+            self.faults.push(Fault::new(place, format!("a duplicate listen {}", address)));
             return;
         }
         gathered.servers.push(Arc::clone(&placed.server));
@@ -100,7 +98,7 @@ impl Builder<'_> {
             && let Some(written) = written.filter(|written| written.socket_options)
         {
             if gathered.options_set {
-                let fault = format!("duplicate listen options for {}", shown(&address));
+                let fault = format!("duplicate listen options for {}", address);
                 self.faults.push(Fault::new(place, fault));
             }
             gathered.options_set = true;
@@ -108,43 +106,55 @@ impl Builder<'_> {
         }
         if written.is_some_and(|written| written.default_server) {
             if gathered.default.is_some() {
-                let fault = format!("a duplicate default server for {}", shown(&address));
+                let fault = format!("a duplicate default server for {}", address);
                 self.faults.push(Fault::new(place, fault));
             }
             gathered.default = Some(Arc::clone(&placed.server));
         }
-        self.add_names(placed, &address, &mut list[at].names, place);
     }
 
-    fn add_names(
-        &mut self,
-        placed: &Placed,
-        address: &Address,
-        names: &mut ServerNames,
-        place: Place,
-    ) {
-        let _ = place;
-        for (name, word) in &placed.names {
-            if names.add(name, &placed.server) == Added::Conflicting {
-                // Two servers without names are usual: the first one answers.
-                let text = word.text();
-                let message =
-                    format!("conflicting server name \"{text}\" on {}, ignored", shown(address));
-                let place = (word.place.line > 0).then_some(word.place);
-                self.faults.push(Fault {
-                    level: perdura_conf::Level::Warn,
-                    message,
-                    place: None,
-                    hint: None,
-                });
-                if let (Some(fault), Some(place)) = (self.faults.last_mut(), place) {
-                    let source = self.sources.source(place.source);
-                    fault.hint = source.map(|source| {
-                        format!("the name stands again in {}:{}", source.path.display(), place.line)
-                    });
+    /// The names of the servers of one address. As in nginx, a lone server's names are not looked
+    /// at closely: it answers whatever the name is.
+    fn names(&mut self, gathered: &Gathered, servers: &[Placed]) -> ServerNames {
+        let mut names = ServerNames::default();
+        let lone = gathered.servers.len() == 1;
+        for server in &gathered.servers {
+            let placed = servers.iter().find(|placed| Arc::ptr_eq(&placed.server, server));
+            for (name, word) in placed.map_or(&[][..], |placed| &placed.names) {
+                let added = names.add(name, server);
+                if !lone {
+                    self.name_fault(added, name, word, &gathered.listen.address);
                 }
             }
         }
+        names
+    }
+
+    /// nginx gives these no place; the hint does.
+    fn name_fault(&mut self, added: Named, name: &Name, word: &Word, address: &Address) {
+        let Name::Host(host) = name else {
+            return;
+        };
+        let text = String::from_utf8_lossy(host);
+        let (level, message) = match added {
+            Named::New => return,
+            Named::Conflicting => {
+                (Level::Warn, format!("conflicting server name \"{text}\" on {address}, ignored"))
+            }
+            Named::Invalid => {
+                (Level::Emerg, format!("invalid server name or wildcard \"{text}\" on {address}"))
+            }
+        };
+        let fault = Fault { level, ..Fault::nowhere(message) };
+        let source = self.sources.source(word.place.source);
+        self.faults.push(match source {
+            Some(source) => fault.hint(format!(
+                "the name stands in {}:{}",
+                source.path.display(),
+                word.place.line
+            )),
+            None => fault,
+        });
     }
 
     fn listen_addresses(&mut self, written: &Written) -> Vec<Address> {
@@ -153,6 +163,17 @@ impl Builder<'_> {
         let fault = |what: &str| {
             Fault::new(word.place, format!("{what} in \"{text}\" of the \"listen\" directive"))
         };
+        if is_range(&text) {
+            self.faults.push(
+                Fault::new(word.place, "a range of ports in \"listen\" is not supported yet")
+                    .hint("write one \"listen\" for each port"),
+            );
+            return Vec::new();
+        }
+        if !text.starts_with("unix:") && text.contains(['/', '?']) {
+            self.faults.push(fault("invalid host"));
+            return Vec::new();
+        }
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return match text.parse::<u16>().ok().filter(|port| *port > 0) {
                 Some(port) => vec![wildcard(port)],
@@ -175,7 +196,7 @@ impl Builder<'_> {
         };
         let port = authority.port.unwrap_or(80);
         match &authority.host {
-            Host::Unix(path) => vec![Address::Unix(absolute(path))],
+            Host::Unix(path) => vec![Address::Unix(path.clone())],
             Host::Ip(ip) => vec![Address::Inet(SocketAddr::new(*ip, port))],
             Host::Name(name) => match self.world.resolve(name) {
                 Ok(list) if !list.is_empty() => {
@@ -231,12 +252,10 @@ fn wildcard(port: u16) -> Address {
     Address::Inet(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))
 }
 
-/// The address as nginx's messages have it.
-fn shown(address: &Address) -> String {
-    address.to_string()
-}
-
-/// nginx wants absolute paths for sockets; a relative one is below the working directory.
-fn absolute(path: &Path) -> std::path::PathBuf {
-    path.to_owned()
+/// `8000-8010`, with an address before it or without.
+fn is_range(text: &str) -> bool {
+    let port = text.rsplit(':').next().unwrap_or_default();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    !text.starts_with("unix:")
+        && port.split_once('-').is_some_and(|(first, last)| digits(first) && digits(last))
 }

@@ -5,7 +5,7 @@ use crate::config::Address;
 use crate::modules::upstream::{Role, Server};
 use crate::modules::upstream_block;
 use crate::upstream::{Authority, Group, HTTP_PORT, Host, Keepalive, Peer};
-use perdura_conf::{Context, Fault, Number, Place, Time};
+use perdura_conf::{Context, Fault, Number, Time, Word};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ impl Builder<'_> {
             };
             let mut written = upstream_block::Written::default();
             let mut nested = Blocks::new();
+            let faults_before = self.faults.len();
             let inner = block.block.as_deref().unwrap_or_default();
             self.read_block(inner, Context::Upstream, &mut nested, |statement, reader| {
                 written.set(statement, Context::Upstream, reader)
@@ -35,8 +36,20 @@ impl Builder<'_> {
                 peers.extend(self.peers(server));
             }
             if settings.server.0.is_empty() {
-                self.faults.push(Fault::new(block.name.place, "no servers are inside upstream"));
+                // A line that could not be read was perhaps meant to be one.
+                if self.faults.len() == faults_before {
+                    let fault = Fault::new(block.name.place, "no servers are inside upstream");
+                    self.faults.push(fault.hint("add a line such as: server 127.0.0.1:8080;"));
+                }
                 continue;
+            }
+            if settings.server.0.iter().all(|server| server.role == Role::Backup) {
+                let fault = format!("no servers in upstream \"{}\"", name.text());
+                self.faults.push(
+                    Fault::new(block.name.place, fault).hint(
+                        "all of them are \"backup\": there is nothing that they stand in for",
+                    ),
+                );
             }
             let keepalive = Keepalive {
                 connections: settings.keepalive.connections,
@@ -57,7 +70,13 @@ impl Builder<'_> {
 
     fn peers(&mut self, server: &Server) -> Vec<Peer> {
         let word = &server.address;
-        let authority = match Authority::parse(&word.bytes) {
+        let parsed = match word.bytes.as_slice() {
+            [b'u', b'n', b'i', b'x', b':', ..] => Authority::parse(&word.bytes),
+            // nginx: a server has no path.
+            text if text.contains(&b'/') || text.contains(&b'?') => Err("invalid host"),
+            text => Authority::parse(text),
+        };
+        let authority = match parsed {
             Ok(authority) => authority,
             Err(what) => {
                 let fault = format!("{what} in upstream \"{}\"", word.text());
@@ -65,7 +84,7 @@ impl Builder<'_> {
                 return Vec::new();
             }
         };
-        let addresses = self.addresses(&authority, HTTP_PORT, word.place);
+        let addresses = self.addresses(&authority, HTTP_PORT, word, &word.text());
         addresses
             .into_iter()
             .map(|address| Peer {
@@ -79,12 +98,14 @@ impl Builder<'_> {
             .collect()
     }
 
-    /// The addresses of an authority; a name that is not found is a fault.
+    /// The addresses of an authority; a name that is not found is a fault at `word`, which calls
+    /// it `shown`.
     pub(super) fn addresses(
         &mut self,
         authority: &Authority,
         default_port: u16,
-        place: Place,
+        word: &Word,
+        shown: &str,
     ) -> Vec<Address> {
         let port = authority.port.unwrap_or(default_port);
         match &authority.host {
@@ -97,9 +118,8 @@ impl Builder<'_> {
                     .map(|ip| Address::Inet(SocketAddr::new(ip, port)))
                     .collect(),
                 _ => {
-                    let text = &authority.text;
                     self.faults.push(
-                        Fault::new(place, format!("host not found in upstream \"{text}\""))
+                        Fault::new(word.place, format!("host not found in upstream \"{shown}\""))
                             .hint(format!("the name \"{name}\" has no address here and now")),
                     );
                     Vec::new()
@@ -112,7 +132,7 @@ impl Builder<'_> {
     pub(super) fn implicit_group(
         &mut self,
         authority: &Authority,
-        place: Place,
+        word: &Word,
         groups: &mut HashMap<Vec<u8>, Arc<Group>>,
     ) -> Option<Arc<Group>> {
         let port = authority.port.unwrap_or(HTTP_PORT);
@@ -120,7 +140,12 @@ impl Builder<'_> {
         if let Some(group) = groups.get(&key) {
             return Some(Arc::clone(group));
         }
-        let addresses = self.addresses(authority, HTTP_PORT, place);
+        // Here nginx leaves out the port.
+        let shown = match &authority.host {
+            Host::Name(name) => name.clone(),
+            Host::Ip(_) | Host::Unix(_) => authority.text.clone(),
+        };
+        let addresses = self.addresses(authority, HTTP_PORT, word, &shown);
         if addresses.is_empty() {
             return None;
         }

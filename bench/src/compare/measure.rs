@@ -78,6 +78,17 @@ pub fn series(plan: Plan, peers: &[Peer], echo: &Echo, setting: &Setting) -> Res
     Ok(Series { plan, samples })
 }
 
+/// How many tunnels a proxy has had when its memory is looked at first: the pages of its program
+/// that a first tunnel touches are no tunnel's.
+const WARM_TUNNELS: u32 = 64;
+
+fn warm_up(name: &str, proxy: &Running, setting: &Setting) -> Result<(), Fault> {
+    let plan = Plan::Idle { tunnels: WARM_TUNNELS };
+    let mut load = Load::start(plan, name, proxy.address, setting.times, setting.places.ends)?;
+    load.run()?;
+    load.end()
+}
+
 fn window(
     plan: Plan,
     name: &str,
@@ -85,6 +96,9 @@ fn window(
     echo: &Echo,
     setting: &Setting,
 ) -> Result<Sample, Fault> {
+    if matches!(plan, Plan::Idle { .. }) {
+        warm_up(name, proxy, setting)?;
+    }
     settle(&|| [proxy.pids(), echo.pids()].concat());
     let held_before = memory::held(&proxy.pids())?;
     let mut load = Load::start(plan, name, proxy.address, setting.times, setting.places.ends)?;

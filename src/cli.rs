@@ -34,9 +34,19 @@ pub enum Deed {
         dump: bool,
     },
     Order(Order),
+    Tunnels(Tunnels),
     Demo,
     /// Only to show something.
     Nothing,
+}
+
+/// `perdura tunnels`: what is done with the live tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tunnels {
+    Table,
+    Json,
+    /// The one with this id ends.
+    Close(u64),
 }
 
 /// `-s`: what the running master is told.
@@ -92,6 +102,10 @@ pub enum CliFault {
     UnexpectedArgument {
         text: String,
     },
+    /// `--close` without a number.
+    NoTunnelId {
+        text: String,
+    },
 }
 
 impl fmt::Display for CliFault {
@@ -105,6 +119,9 @@ impl fmt::Display for CliFault {
             }
             CliFault::NotText { letter } => write!(f, "option \"-{letter}\" is not UTF-8"),
             CliFault::UnexpectedArgument { text } => write!(f, "unexpected argument: \"{text}\""),
+            CliFault::NoTunnelId { text } => {
+                write!(f, "option \"--close\" requires the id of a tunnel, not \"{text}\"")
+            }
         }
     }
 }
@@ -120,11 +137,38 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Cl
             }
         };
     }
+    if arguments.peek().is_some_and(|first| first == "tunnels") {
+        return tunnels(arguments.skip(1));
+    }
     let mut reading = Reading::default();
     while let Some(argument) = arguments.next() {
         reading.argument(&argument, || arguments.next())?;
     }
     Ok(reading.command())
+}
+
+/// What follows `tunnels`: its own long options, and those of nginx's that say which master.
+fn tunnels(mut arguments: impl Iterator<Item = OsString>) -> Result<Command, CliFault> {
+    let mut reading = Reading::default();
+    let mut deed = Tunnels::Table;
+    while let Some(argument) = arguments.next() {
+        match argument.as_bytes() {
+            b"--json" => deed = Tunnels::Json,
+            b"--close" => {
+                let text = arguments.next().unwrap_or_default().to_string_lossy().into_owned();
+                let id = text.parse().map_err(|_| CliFault::NoTunnelId { text })?;
+                deed = Tunnels::Close(id);
+            }
+            _ => reading.argument(&argument, || arguments.next())?,
+        }
+    }
+    let mut command = reading.command();
+    match command.deed {
+        Deed::Nothing => {}
+        Deed::Serve => command.deed = Deed::Tunnels(deed),
+        _ => return Err(CliFault::UnexpectedArgument { text: "tunnels".into() }),
+    }
+    Ok(command)
 }
 
 #[derive(Default)]
@@ -249,6 +293,10 @@ mod tests {
             ("-qs reload", Deed::Order(Order::Reload)),
             ("-v -s stop", Deed::Nothing),
             ("demo", Deed::Demo),
+            ("tunnels", Deed::Tunnels(Tunnels::Table)),
+            ("tunnels --json -c x", Deed::Tunnels(Tunnels::Json)),
+            ("tunnels -c x --close 7", Deed::Tunnels(Tunnels::Close(7))),
+            ("tunnels -h", Deed::Nothing),
         ] {
             assert_eq!(of(line).map(|command| command.deed), Ok(deed), "{line}");
         }
@@ -296,6 +344,10 @@ mod tests {
             ("-sfoo", "invalid option: \"-s foo\""),
             ("-h -x", "invalid option: \"x\""),
             ("demo loud", "unexpected argument: \"loud\""),
+            ("tunnels loud", "invalid option: \"loud\""),
+            ("tunnels --close", "option \"--close\" requires the id of a tunnel, not \"\""),
+            ("tunnels --close x", "option \"--close\" requires the id of a tunnel, not \"x\""),
+            ("tunnels -t", "unexpected argument: \"tunnels\""),
         ] {
             assert_eq!(of(line).map_err(|fault| fault.to_string()), Err(text.into()), "{line}");
         }

@@ -1,11 +1,12 @@
 //! The program: what the command line asks for, done.
 //!
-//! `cli` reads the command line; `check` is `-t`, `order` is `-s`, `master` is the server itself,
-//! `demo` shows it without any configuration. Not here: HTTP (`perdura-proxy`) and tunnels
+//! `cli` reads the command line; `check` is `-t`, `order` is `-s`, `tunnels` shows and ends
+//! tunnels, `master` is the server itself, `demo` shows it without any configuration. Not here: HTTP (`perdura-proxy`) and tunnels
 //! (`perdura-tunnel`).
 
 mod check;
 mod cli;
+mod control;
 mod daemon;
 mod demo;
 mod master;
@@ -13,6 +14,7 @@ mod order;
 mod paths;
 mod report;
 mod signal;
+mod tunnels;
 mod version;
 
 use std::process::ExitCode;
@@ -39,6 +41,7 @@ fn run(command: Command) -> u8 {
         Deed::Test { dump } => check::run(&command, dump, &mut report),
         Deed::Order(order) => order::run(&command, order, &mut report),
         Deed::Serve => master::run(&command, &mut report),
+        Deed::Tunnels(deed) => tunnels::run(&command, deed, &mut report),
         Deed::Demo => demo::run(),
     }
 }

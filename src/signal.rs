@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::event::PollFlags;
+
 /// A signal, by what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -89,22 +91,22 @@ impl Signals {
         Ok(Signals(()))
     }
 
-    /// Waits for a signal, for something to read on `socket`, or for the time to pass.
+    /// Waits for a signal, for something to happen on a socket, or for the time to pass.
     pub fn wait(
         &self,
-        socket: Option<BorrowedFd<'_>>,
+        sockets: &[(BorrowedFd<'_>, PollFlags)],
         timeout: Option<Duration>,
     ) -> io::Result<Woken> {
         if PENDING.load(Ordering::Acquire) != 0 {
             return Ok(Woken::Signal);
         }
-        let mut waited = socket.map(|socket| libc::pollfd {
+        let waited = sockets.iter().map(|(socket, events)| libc::pollfd {
             fd: socket.as_raw_fd(),
-            events: libc::POLLIN,
+            events: events.bits().cast_signed(),
             revents: 0,
         });
-        let count = libc::nfds_t::from(waited.is_some());
-        let first = waited.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+        let mut waited: Vec<libc::pollfd> = waited.collect();
+        let (first, count) = (waited.as_mut_ptr(), waited.len() as libc::nfds_t);
         let time = timeout.map(|timeout| libc::timespec {
             tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -227,9 +229,9 @@ mod tests {
         assert!(PENDING.load(Ordering::Acquire) & bit(libc::SIGHUP) == 0, "not before a wait");
         raise(libc::SIGTERM);
         raise(libc::SIGTERM);
-        assert_eq!(signals.wait(None, None).unwrap(), Woken::Signal);
+        assert_eq!(signals.wait(&[], None).unwrap(), Woken::Signal);
         let mut taken: Vec<_> = std::iter::from_fn(|| {
-            let _ = signals.wait(None, Some(Duration::ZERO));
+            let _ = signals.wait(&[], Some(Duration::ZERO));
             signals.take()
         })
         .collect();
@@ -242,7 +244,7 @@ mod tests {
         let (ours, theirs) = perdura_proxy::control::pair().unwrap();
         perdura_proxy::control::send(theirs.as_fd(), b"x").unwrap();
         // Other tests have children, whose ends may come here as well.
-        while signals.wait(Some(ours.as_fd()), None).unwrap() == Woken::Signal {
+        while signals.wait(&[(ours.as_fd(), PollFlags::IN)], None).unwrap() == Woken::Signal {
             assert_eq!(signals.take().map(|arrived| arrived.asked), Some(Asked::ChildEnded));
         }
     }

@@ -103,6 +103,7 @@ fn help() -> String {
         "\
 Usage: perdura [-?hvVtTq] [-s signal] [-p prefix]
                [-e filename] [-c filename] [-g directives]
+       perdura tunnels [--json] [--close id] [-p prefix] [-c filename]
        perdura demo
 
 Options:

@@ -5,9 +5,11 @@
 //! reaches it. Not here: HTTP and tunnels; the worker's life is `perdura_proxy::run_worker`.
 
 pub mod clock;
+mod control;
 mod limits;
 mod listeners;
 mod logs;
+mod operator;
 mod orders;
 mod owned;
 mod pid_file;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 use perdura_conf::errno_text;
 use perdura_proxy::{Config, Options, Severity};
 use perdura_tunnel::Table;
+use rustix::event::PollFlags;
 use rustix::process::kill_process;
 
 use crate::signal::{Signals, Woken};
@@ -37,6 +40,7 @@ pub use logs::Logs;
 pub use process::{Forked, exit, fork};
 pub use start::{run, serve};
 
+use control::Control;
 use pid_file::PidFile;
 use reload::Reload;
 use worker::{Pauses, Worker};
@@ -50,6 +54,10 @@ pub struct Master {
     table: Arc<Table>,
     signals: Signals,
     pid_file: Option<PidFile>,
+    control: Option<Control>,
+    /// Clients of the control socket that wait for the worker, and which tunnel is to end: at most
+    /// one each.
+    closing: Vec<(u64, u64)>,
     /// The worker's limit of descriptors.
     descriptors: u64,
     worker: Place,
@@ -95,6 +103,7 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 impl Master {
     /// Serves until told to end; gives the exit code.
     fn serve(mut self) -> u8 {
+        self.open_control();
         self.logs.line(Severity::Notice, "start worker processes");
         self.start_worker();
         loop {
@@ -102,7 +111,10 @@ impl Master {
                 return self.end(code);
             }
             match self.wait() {
-                Woken::Readable => self.hear(),
+                Woken::Readable => {
+                    self.hear();
+                    self.serve_control();
+                }
                 Woken::Signal | Woken::Timeout => {}
             }
             while let Some(arrived) = self.signals.take() {
@@ -118,7 +130,10 @@ impl Master {
             Place::Pausing(_) | Place::Empty => None,
         };
         let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        match self.signals.wait(ear.map(AsFd::as_fd), timeout) {
+        let ear = ear.map(|ear| (ear.as_fd(), PollFlags::IN));
+        let operators = self.control.iter().flat_map(Control::wait_for);
+        let sockets: Vec<_> = ear.into_iter().chain(operators).collect();
+        match self.signals.wait(&sockets, timeout) {
             Ok(woken) => woken,
             Err(error) => {
                 self.logs.line(Severity::Alert, &format!("ppoll() failed {}", errno_text(&error)));
@@ -144,7 +159,8 @@ impl Master {
             Ending::AtOnce { kill_at } => Some(kill_at),
             Ending::No | Ending::Gracefully => None,
         };
-        [worker, reload, ending].into_iter().flatten().min()
+        let control = self.control.as_ref().and_then(Control::deadline);
+        [worker, reload, ending, control].into_iter().flatten().min()
     }
 
     fn keep_time(&mut self) {
@@ -165,6 +181,9 @@ impl Master {
             // It may have ended in this moment.
             let _ = kill_process(worker.pid, rustix::process::Signal::KILL);
             self.ending = Ending::AtOnce { kill_at: now + STOP_TIME_MAX };
+        }
+        if self.control.as_ref().and_then(Control::deadline).is_some_and(|at| at <= now) {
+            self.serve_control();
         }
     }
 
@@ -191,6 +210,9 @@ impl Master {
                 let text = format!("unlink() \"{path}\" failed {}", errno_text(&error));
                 self.logs.line(Severity::Alert, &text);
             }
+        }
+        if let Some(control) = &self.control {
+            control.remove_file();
         }
         self.listeners.remove_files();
         self.logs.line(Severity::Notice, "exit");

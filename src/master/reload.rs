@@ -210,6 +210,10 @@ impl Master {
                     // Somebody may have removed it already.
                     let _ = old.remove();
                 }
+                if let Some(control) = &mut self.control {
+                    // It stays where it was if it cannot go along, and goes at the end.
+                    let _ = control.rename(path);
+                }
             }
             Err(error) => {
                 let path = path.display();

@@ -10,6 +10,7 @@ use perdura_conf::errno_text;
 use perdura_proxy::control::{self, ToMaster, ToWorker};
 use perdura_proxy::{Config, Disk, Inheritance, Options, Severity, run_worker};
 use perdura_tunnel::Table;
+use rustix::event::PollFlags;
 
 use super::listeners::Listeners;
 use super::logs::Logs;
@@ -89,7 +90,7 @@ impl Obeying {
     /// Obeys until the worker has finished, which closes its end of the socket.
     fn until(mut self, finished: impl Fn() -> bool) -> Single {
         while !finished() {
-            let woken = self.single.signals.wait(Some(self.control.as_fd()), None);
+            let woken = self.single.signals.wait(&[(self.control.as_fd(), PollFlags::IN)], None);
             match woken {
                 Ok(Woken::Readable) if !self.hear() => break,
                 Ok(_) => {}

@@ -118,6 +118,8 @@ fn settle(options: Options, config: Arc<Config>, opened: Opened) -> Result<Settl
         table,
         signals,
         pid_file: Some(pid_file),
+        control: None,
+        closing: Vec::new(),
         descriptors,
         worker: Place::Empty,
         pauses: Pauses::default(),

@@ -12,6 +12,7 @@ use perdura_proxy::Severity;
 use perdura_proxy::control::{self, ToMaster, ToWorker};
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 
+use super::control::Control;
 use super::reload::Reload;
 use super::worker::{Birth, Fault, Worker};
 use super::{Ending, Master, Place, reader, sweep};
@@ -88,6 +89,7 @@ impl Master {
             ToMaster::Released if self.ending == Ending::No => {}
             ToMaster::Released => self.listeners.retain(&[]),
             ToMaster::Finished => {}
+            ToMaster::Closed { request, found } => self.tunnel_closed(request, found),
         }
     }
 
@@ -122,6 +124,7 @@ impl Master {
             return;
         };
         self.log_end(pid, status);
+        self.refuse_closing();
         let asked = worker.draining || self.ending != Ending::No;
         let in_peace = asked && status.exit_status() == Some(0);
         let lived = worker.born.elapsed();
@@ -162,7 +165,10 @@ impl Master {
     /// them has crashed: nobody knows what it did before.
     fn repair(&mut self) {
         let logs = self.logs.repair().into_iter().map(|path| path.display().to_string());
-        let lost: Vec<String> = logs.chain(self.listeners.repair()).collect();
+        let mut lost: Vec<String> = logs.chain(self.listeners.repair()).collect();
+        if self.control.as_mut().is_some_and(Control::repair) {
+            lost.push("the control socket".into());
+        }
         for name in lost {
             let text = format!("the descriptor of \"{name}\" was lost and has been opened again");
             self.logs.line(Severity::Alert, &text);
@@ -176,6 +182,7 @@ impl Master {
         keep.push(self.table.fd().as_raw_fd());
         keep.extend(self.listeners.numbers().into_iter().map(|(_, number)| number));
         keep.extend(self.logs.numbers().into_iter().map(|(_, number)| number));
+        keep.extend(self.control.iter().flat_map(Control::numbers));
         if let Reload::Reading(reader) = &self.reload {
             keep.push(reader.memory().number());
         }

@@ -42,6 +42,8 @@ pub enum ToWorker {
     Stop,
     /// As `Quit`, but the master stays and may start another worker (nginx's WINCH).
     Drain,
+    /// End this tunnel by the operator's will. Answered by `Closed` with the same request number.
+    Close { request: u64, tunnel: u64 },
 }
 
 /// A message from the worker.
@@ -58,6 +60,8 @@ pub enum ToMaster {
     Released,
     /// Everything is served, and the worker is about to exit.
     Finished,
+    /// Whether there was such a tunnel (after `Close`).
+    Closed { request: u64, found: bool },
 }
 
 /// Why a packet is no message.
@@ -107,6 +111,11 @@ impl ToWorker {
             ToWorker::Quit => out.raw(&[QUIT]),
             ToWorker::Stop => out.raw(&[STOP]),
             ToWorker::Drain => out.raw(&[DRAIN]),
+            ToWorker::Close { request, tunnel } => {
+                out.raw(&[CLOSE]);
+                out.raw(&request.to_le_bytes());
+                out.raw(&tunnel.to_le_bytes());
+            }
         }
         out.into_bytes()
     }
@@ -123,6 +132,10 @@ impl ToWorker {
             QUIT => ToWorker::Quit,
             STOP => ToWorker::Stop,
             DRAIN => ToWorker::Drain,
+            CLOSE => ToWorker::Close {
+                request: u64::from_le_bytes(input.array()?),
+                tunnel: u64::from_le_bytes(input.array()?),
+            },
             kind => return Err(MessageFault::UnknownKind { kind }),
         };
         input.end()?;
@@ -142,6 +155,11 @@ impl ToMaster {
             }
             ToMaster::Released => out.raw(&[RELEASED]),
             ToMaster::Finished => out.raw(&[FINISHED]),
+            ToMaster::Closed { request, found } => {
+                out.raw(&[CLOSED]);
+                out.raw(&request.to_le_bytes());
+                out.raw(&[u8::from(*found)]);
+            }
         }
         out.into_bytes()
     }
@@ -155,6 +173,10 @@ impl ToMaster {
             REFUSED => ToMaster::Refused { why: cut(&input.text()?).to_owned() },
             RELEASED => ToMaster::Released,
             FINISHED => ToMaster::Finished,
+            CLOSED => ToMaster::Closed {
+                request: u64::from_le_bytes(input.array()?),
+                found: input.array()? == [1],
+            },
             kind => return Err(MessageFault::UnknownKind { kind }),
         };
         input.end()?;
@@ -199,12 +221,14 @@ const RELOAD: u8 = 1;
 const QUIT: u8 = 2;
 const STOP: u8 = 3;
 const DRAIN: u8 = 4;
+const CLOSE: u8 = 5;
 
 const READY: u8 = 65;
 const RELOADED: u8 = 66;
 const REFUSED: u8 = 67;
 const RELEASED: u8 = 68;
 const FINISHED: u8 = 69;
+const CLOSED: u8 = 70;
 
 fn open(bytes: &[u8]) -> Result<Decoder<'_>, MessageFault> {
     if bytes.len() > MESSAGE_BYTES_MAX {
@@ -245,6 +269,7 @@ mod tests {
             ToWorker::Quit,
             ToWorker::Stop,
             ToWorker::Drain,
+            ToWorker::Close { request: 1, tunnel: u64::MAX },
         ]
     }
 
@@ -255,6 +280,7 @@ mod tests {
             ToMaster::Refused { why: "no \"events\" section".into() },
             ToMaster::Released,
             ToMaster::Finished,
+            ToMaster::Closed { request: u64::MAX, found: true },
         ]
     }
 

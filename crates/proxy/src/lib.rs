@@ -47,6 +47,7 @@ pub use config::{
     Address, BindFault, Built, Config, ErrorTarget, Listen, Options, Process, build, entries,
     manual_pages,
 };
+pub use ledger::Ledger;
 pub use modules::error_log::Severity;
 pub use worker::{Inheritance, run_worker};
 pub use world::{Disk, Snapshot, SnapshotFault, World};

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use perdura_conf::Files;
 
 mod glob;
-pub(crate) mod wire;
+pub mod wire;
 
 use wire::{Decoder, Encoder, WireFault};
 

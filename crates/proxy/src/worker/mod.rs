@@ -5,6 +5,7 @@
 
 mod accept;
 mod obey;
+mod tasks;
 mod thread;
 mod tunnels;
 
@@ -16,9 +17,11 @@ use crate::modules::error_log::Severity;
 use arc_swap::ArcSwap;
 use perdura_tunnel::{Seats, Table};
 use rustix::fd::{OwnedFd, RawFd};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tasks::Task;
 use tokio::sync::{mpsc, watch};
 
 /// What the master leaves to a new worker.
@@ -46,6 +49,8 @@ pub struct Shared {
     /// Clients' connections that are open.
     connections: AtomicUsize,
     threads: usize,
+    /// One queue for each thread.
+    tasks: Vec<mpsc::Sender<Task>>,
 }
 
 /// What the threads are to do; each confirms when it does.
@@ -100,6 +105,8 @@ pub fn run_worker(inheritance: Inheritance) -> i32 {
     let seats = Seats::rebuild(Arc::clone(&table));
     seats.set_bound(seat_bound(&config, threads));
     let orders = Orders { number: 0, life: Life::Serving, listeners };
+    let (tasks, mut queues): (Vec<_>, VecDeque<_>) =
+        (0..threads).map(|_| mpsc::channel(tasks::TASKS_MAX)).unzip();
     let shared = Arc::new(Shared {
         config: ArcSwap::new(config),
         table,
@@ -108,14 +115,17 @@ pub fn run_worker(inheritance: Inheritance) -> i32 {
         connection_number: AtomicU64::new(0),
         connections: AtomicUsize::new(0),
         threads,
+        tasks,
     });
     // As many words wait as threads can say before the first one listens: orders come one by one.
     let (words, heard) = mpsc::channel(threads * WORDS_PER_THREAD);
     let mut others = Vec::new();
+    let first_queue = queues.pop_front();
     for index in 1..threads {
         let (its_own, words) = (Arc::clone(&shared), words.clone());
         let name = format!("perdura {index}");
-        let body = move || thread::run(its_own, index as u16, recover, words, None);
+        let queue = queues.pop_front();
+        let body = move || thread::run(its_own, index as u16, recover, words, queue, None);
         match std::thread::Builder::new().name(name).spawn(body) {
             Ok(handle) => others.push(handle),
             Err(error) => {
@@ -126,7 +136,7 @@ pub fn run_worker(inheritance: Inheritance) -> i32 {
         }
     }
     let master = obey::Master { control, options, heard, ended: 0 };
-    let code = thread::run(shared, 0, recover, words, Some(master));
+    let code = thread::run(shared, 0, recover, words, first_queue, Some(master));
     for handle in others {
         // A thread that panicked has ended the process already.
         let _ = handle.join();

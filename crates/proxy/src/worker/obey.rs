@@ -1,5 +1,6 @@
 //! What the master orders: a new configuration, an end.
 
+use super::tasks::{self, Task};
 use super::{Life, Orders, Shared, Word, seat_bound};
 use crate::config::{Config, Options, build};
 use crate::control::{self, ToMaster, ToWorker};
@@ -7,6 +8,7 @@ use crate::inherited;
 use crate::modules::error_log::Severity;
 use crate::world::{SNAPSHOT_BYTES_MAX, Snapshot};
 use perdura_conf::Level;
+use perdura_tunnel::TunnelId;
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::process::PidfdFlags;
 use std::io::{self, Read};
@@ -71,6 +73,10 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
                 confirmed(&shared, &mut master, number).await;
                 tell(&master, &ToMaster::Released);
             }
+            Ok(Some(ToWorker::Close { request, tunnel })) => {
+                let found = close(&shared, TunnelId::from_number(tunnel)).await;
+                tell(&master, &ToMaster::Closed { request, found });
+            }
             Ok(Some(ToWorker::Stop)) => {
                 order(&shared, |orders| orders.life = Life::Stopped);
             }
@@ -86,6 +92,17 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
             }
         }
     }
+}
+
+/// Ends a tunnel on whichever thread carries it.
+async fn close(shared: &Shared, tunnel: TunnelId) -> bool {
+    for thread in &shared.tasks {
+        let closed = tasks::ask(thread, |answer| Task::Close { tunnel, answer }).await;
+        if closed == Some(true) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Resolves when the master has died. Its end of the control socket says nothing then: it lives on

@@ -2,6 +2,7 @@
 
 use super::accept::Listeners;
 use super::obey::{self, Master};
+use super::tasks::{self, Task};
 use super::{Life, Shared, Word, tunnels};
 use crate::config::Config;
 use crate::modules::error_log::Severity;
@@ -112,6 +113,7 @@ pub fn run(
     index: u16,
     recover: bool,
     words: mpsc::Sender<Word>,
+    queue: Option<mpsc::Receiver<Task>>,
     master: Option<Master>,
 ) -> i32 {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -144,7 +146,12 @@ pub fn run(
         ending: Cell::new(false),
         ending_begins: Notify::new(),
     });
-    runtime.block_on(live(thread, words, master));
+    runtime.block_on(async {
+        if let Some(queue) = queue {
+            spawn_vital(tasks::work(Rc::clone(&thread), queue));
+        }
+        live(thread, words, master).await;
+    });
     0
 }
 

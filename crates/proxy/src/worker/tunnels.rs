@@ -7,7 +7,7 @@ use crate::inherited;
 use crate::ledger::Ledger;
 use crate::modules::error_log::Severity;
 use crate::upstream::Outcome;
-use perdura_tunnel::{Adopted, Batch, Close, Engine};
+use perdura_tunnel::{Adopted, Batch, Close, Engine, TunnelId};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -153,6 +153,15 @@ fn settle(thread: &Thread) {
             None => thread.shared.log(Severity::Error, "a tunnel's account cannot be read"),
         }
     }
+}
+
+/// Ends one tunnel; whether this thread carries it.
+pub fn close(thread: &Thread, tunnel: TunnelId, close: Close) -> bool {
+    let found = thread.engine.borrow_mut().close(tunnel, close, crate::now_ms());
+    settle(thread);
+    // The timers may have changed.
+    thread.tunnels_changed.notify_one();
+    found
 }
 
 /// Ends every tunnel of the thread.

@@ -1,6 +1,6 @@
 //! Numbers, texts and lists as bytes, little-endian, with lengths first.
 //!
-//! Used by the snapshot and by the messages between master and worker. The decoder takes any bytes:
+//! Used by the snapshot, by the messages between master and worker, and by the control socket. The decoder takes any bytes:
 //! it neither panics nor reserves memory that the input does not fill. Not here: what is encoded.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl fmt::Display for WireFault {
 
 /// Appends items to bytes.
 #[derive(Default)]
-pub(crate) struct Encoder(Vec<u8>);
+pub struct Encoder(Vec<u8>);
 
 impl Encoder {
     pub fn into_bytes(self) -> Vec<u8> {
@@ -99,7 +99,7 @@ impl Encoder {
 }
 
 /// Takes items from bytes, in the order in which they were appended.
-pub(crate) struct Decoder<'a> {
+pub struct Decoder<'a> {
     rest: &'a [u8],
 }
 

@@ -185,7 +185,12 @@ impl Table {
 
     /// A copy of every live tunnel, one after the other, while the engines go on.
     pub fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot::new(self)
+        Snapshot::new(self, 0)
+    }
+
+    /// The same from a place that [`Snapshot::place`] gave, for who walks in several steps.
+    pub fn snapshot_from(&self, place: u32) -> Snapshot<'_> {
+        Snapshot::new(self, place)
     }
 
     /// Every descriptor number that the table needs: the memfd, the epoll instances, the legs of

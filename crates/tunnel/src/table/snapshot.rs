@@ -36,8 +36,13 @@ pub struct LiveTunnel {
 }
 
 impl<'t> Snapshot<'t> {
-    pub(super) fn new(table: &'t Table) -> Snapshot<'t> {
-        Snapshot { table, next: 0 }
+    pub(super) fn new(table: &'t Table, next: u32) -> Snapshot<'t> {
+        Snapshot { table, next }
+    }
+
+    /// Where the walk stands, to go on from there later.
+    pub fn place(&self) -> u32 {
+        self.next
     }
 
     fn copy(&self, index: u32, record: &Record) -> Option<LiveTunnel> {

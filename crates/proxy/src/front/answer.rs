@@ -17,6 +17,7 @@ use crate::worker::Thread;
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs a request to its end.
 pub async fn run(client: Client, mut request: Request, thread: &Rc<Thread>) -> Course {
@@ -245,7 +246,9 @@ async fn finish(mut client: Client, mut request: Request, mut response: Response
 
 async fn after_whole(client: &mut Client, request: &mut Request) -> After {
     match body::discard(client, request).await {
-        Discarded::Whole => After::KeepAlive,
+        Discarded::Whole => After::KeepAlive {
+            idle: Duration::from_millis(request.location.core.keepalive_timeout.timeout_ms),
+        },
         Discarded::Cut => After::Linger,
     }
 }

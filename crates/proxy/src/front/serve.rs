@@ -26,7 +26,10 @@ pub struct Client {
 /// What becomes of the connection behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    KeepAlive,
+    /// It may be idle for this long before the next request.
+    KeepAlive {
+        idle: Duration,
+    },
     /// Close, but read on for a while, so that the answer is not lost to a reset.
     Linger,
     Close,
@@ -55,8 +58,6 @@ enum NoHead {
         fault: HeadFault,
         scrap: Scrap,
     },
-    /// The worker is ending.
-    Ending,
 }
 
 /// What is known of a head that is no request, for its lines in the logs.
@@ -104,64 +105,75 @@ const LINE_END: usize = 2;
 pub async fn serve(channel: Channel, facts: Connection, thread: Rc<Thread>) {
     let mut client = Client { channel, buffer: BytesMut::new(), facts: Rc::new(facts) };
     let mut ordinal = 0;
+    // An ending worker waits for clients that have not asked anything yet, but not for idle ones.
+    let mut busy = Some(thread.busy());
+    let header_timeout = match endpoint_of(&thread.config(), &client.facts) {
+        Some(endpoint) => Duration::from_millis(endpoint.default.core.client_header_timeout.0),
+        None => return,
+    };
+    let mut silence = header_timeout;
     loop {
-        let config = thread.config();
-        let Some(endpoint) = endpoint_of(&config, &client.facts).cloned() else {
-            return;
-        };
-        ordinal += 1;
-        let head = match read_head(&mut client, &endpoint, ordinal, &thread).await {
-            Ok(head) => head,
-            Err(NoHead::Gone | NoHead::Ending) => return,
-            Err(NoHead::Broken { scrap }) => {
-                return refused::broken(&config, &endpoint, &client, ordinal, scrap);
+        if client.buffer.is_empty() {
+            let waited = wait_for_request(&client, silence, &thread, busy.is_none()).await;
+            if waited == Silence::Ended {
+                return;
             }
-            Err(NoHead::TimedOut { scrap }) => {
-                return refused::timed_out(&config, &endpoint, &client, ordinal, scrap);
-            }
-            Err(NoHead::Fault { fault, scrap }) => {
-                let server = &endpoint.default;
-                return refused::fault(&config, server, client, ordinal, (fault, scrap), &thread)
-                    .await;
-            }
-        };
-        // A reload may have come while the connection was idle.
-        let (config, endpoint) = match thread.config() {
-            newer if !Arc::ptr_eq(&newer, &config) => {
-                match endpoint_of(&newer, &client.facts).cloned() {
-                    Some(endpoint) => (newer, endpoint),
-                    None => (config, endpoint),
-                }
-            }
-            _ => (config, endpoint),
-        };
-        let busy = thread.busy();
-        let request = match make_request(config, &endpoint, &client, ordinal, head, &thread) {
-            Ok(request) => request,
-            Err(refusal) => {
-                let Refusal { config, server, fault, head } = *refusal;
-                let scrap = Scrap::refused(&fault, &head);
-                return refused::fault(&config, &server, client, ordinal, (fault, scrap), &thread)
-                    .await;
-            }
-        };
-        let (after, back) = match answer::run(client, request, &thread).await {
-            Course::Tunnel => return,
-            Course::Http(back, after) => (after, back),
-        };
-        drop(busy);
-        client = back;
-        match after {
-            After::KeepAlive => {}
-            After::Linger => return body::linger(client).await,
-            After::Close => return,
-            After::Reset => return client.channel.set_reset_on_close(),
         }
+        ordinal += 1;
+        busy = busy.or_else(|| Some(thread.busy()));
+        // The configuration is taken here, once for each request, and not held while nothing comes.
+        match Box::pin(one(client, ordinal, &thread)).await {
+            Some((back, idle)) => (client, silence) = (back, idle),
+            None => return,
+        }
+        busy = None;
         if client.buffer.is_empty() {
             // An idle connection holds no buffer.
             client.buffer = BytesMut::new();
         }
     }
+}
+
+/// Serves one request; gives the connection back with the time that it may be idle, if it goes on.
+async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(Client, Duration)> {
+    let config = thread.config();
+    let endpoint = Arc::clone(endpoint_of(&config, &client.facts)?);
+    let head = match read_head(&mut client, &endpoint).await {
+        Ok(head) => head,
+        Err(NoHead::Gone) => return None,
+        Err(NoHead::Broken { scrap }) => {
+            refused::broken(&config, &endpoint, &client, ordinal, scrap);
+            return None;
+        }
+        Err(NoHead::TimedOut { scrap }) => {
+            refused::timed_out(&config, &endpoint, &client, ordinal, scrap);
+            return None;
+        }
+        Err(NoHead::Fault { fault, scrap }) => {
+            let server = &endpoint.default;
+            refused::fault(&config, server, client, ordinal, (fault, scrap), thread).await;
+            return None;
+        }
+    };
+    let request = match make_request(config, &endpoint, &client, ordinal, head, thread) {
+        Ok(request) => request,
+        Err(refusal) => {
+            let Refusal { config, server, fault, head } = *refusal;
+            let scrap = Scrap::refused(&fault, &head);
+            refused::fault(&config, &server, client, ordinal, (fault, scrap), thread).await;
+            return None;
+        }
+    };
+    let Course::Http(client, after) = answer::run(client, request, thread).await else {
+        return None;
+    };
+    match after {
+        After::KeepAlive { idle } => return Some((client, idle)),
+        After::Linger => body::linger(client).await,
+        After::Reset => client.channel.set_reset_on_close(),
+        After::Close => {}
+    }
+    None
 }
 
 fn endpoint_of<'c>(config: &'c Arc<Config>, facts: &Connection) -> Option<&'c Arc<Endpoint>> {
@@ -194,21 +206,11 @@ fn rules(server: &Server) -> RequestRules {
     }
 }
 
-async fn read_head(
-    client: &mut Client,
-    endpoint: &Endpoint,
-    ordinal: u64,
-    thread: &Thread,
-) -> Result<RequestHead, NoHead> {
+async fn read_head(client: &mut Client, endpoint: &Endpoint) -> Result<RequestHead, NoHead> {
     let server = &endpoint.default;
     let rules = rules(server);
     let mut parser = RequestParser::new(&rules);
     let limit = Duration::from_millis(server.core.client_header_timeout.0);
-    // Between requests another clock runs.
-    if ordinal > 1 && client.buffer.is_empty() {
-        let idle = Duration::from_millis(server.core.keepalive_timeout.timeout_ms);
-        wait_for_request(client, idle, thread).await?;
-    }
     let deadline = Instant::now() + limit;
     loop {
         match parser.parse(&client.buffer, &rules) {
@@ -285,27 +287,29 @@ fn by_rules_of_its_host(
 /// How much is read ahead of a head at once, at most.
 const HEAD_READ_MAX: usize = 16 * 1024;
 
-/// Waits for the first byte of a request on an idle connection.
+/// What a silence came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    Broken,
+    /// It lasted too long, the client has gone, or the worker is ending.
+    Ended,
+}
+
+/// Waits for the first byte of a request. An idle connection ends with the worker.
 async fn wait_for_request(
-    client: &mut Client,
-    idle: Duration,
+    client: &Client,
+    limit: Duration,
     thread: &Thread,
-) -> Result<(), NoHead> {
-    // The usual case on a busy connection: the next request is there already.
-    match client.channel.try_read(&mut client.buffer, HEAD_READ_MAX / 4) {
-        Ok(0) => return Err(NoHead::Gone),
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-        Err(_) => return Err(NoHead::Gone),
-    }
+    is_idle: bool,
+) -> Silence {
     let ready = client.channel.ready(tokio::io::Interest::READABLE);
     tokio::select! {
         biased;
-        ready = tokio::time::timeout(idle, ready) => match ready {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(NoHead::Gone),
+        ready = tokio::time::timeout(limit, ready) => match ready {
+            Ok(Ok(_)) => Silence::Broken,
+            _ => Silence::Ended,
         },
-        () = thread.ending() => Err(NoHead::Ending),
+        () = thread.ending(), if is_idle => Silence::Ended,
     }
 }
 

@@ -120,13 +120,13 @@ pub async fn serve(channel: Channel, facts: Connection, thread: Rc<Thread>) {
             }
         }
         ordinal += 1;
-        busy = busy.or_else(|| Some(thread.busy()));
+        let working = busy.take().unwrap_or_else(|| thread.busy());
         // The configuration is taken here, once for each request, and not held while nothing comes.
         match Box::pin(one(client, ordinal, &thread)).await {
             Some((back, idle)) => (client, silence) = (back, idle),
             None => return,
         }
-        busy = None;
+        drop(working);
         if client.buffer.is_empty() {
             // An idle connection holds no buffer.
             client.buffer = BytesMut::new();

@@ -5,6 +5,7 @@ use crate::config::ErrorTarget;
 use crate::modules::error_log::Severity;
 use crate::request::Request;
 use std::cell::Cell;
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A line's text at most; nginx cuts at the same length.
@@ -41,7 +42,7 @@ pub fn request(request: &Request, severity: Severity, message: &str) {
 
 /// Writes a line that belongs to a request's exchange with an upstream. `upstream` is the URL that
 /// was asked, as nginx shows it.
-pub fn upstream(request: &Request, severity: Severity, message: &str, upstream: &str) {
+pub fn upstream(request: &Request, severity: Severity, message: &str, upstream: &dyn fmt::Display) {
     if enabled(&request.location.error_logs, severity) {
         let text = with_context(request, message, Some(upstream));
         write(&request.location.error_logs, severity, Some(request.connection.number), &text);
@@ -57,7 +58,7 @@ fn enabled(targets: &[ErrorTarget], severity: Severity) -> bool {
     targets.iter().any(|target| severity <= target.severity)
 }
 
-fn with_context(request: &Request, message: &str, upstream: Option<&str>) -> String {
+fn with_context(request: &Request, message: &str, upstream: Option<&dyn fmt::Display>) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(256);
     let name = String::from_utf8_lossy(&request.server.name);

@@ -50,7 +50,7 @@ impl Peer {
 #[derive(Clone, Debug, Default)]
 pub struct Attempt {
     /// As `$upstream_addr` shows it; the group's name when no server was live.
-    pub address: String,
+    pub address: Arc<str>,
     pub status: Option<u16>,
     pub connect_time: Option<Duration>,
     pub header_time: Option<Duration>,
@@ -147,24 +147,25 @@ pub struct Request {
     /// How much of a refused head had been read, for `$request_length`.
     pub refused_length: Option<u64>,
     pub attempts: Vec<Attempt>,
-    pub proxy_host: Vec<u8>,
-    pub proxy_port: Vec<u8>,
-    pub upstream_head: Option<ResponseHead>,
+    pub proxy_host: Bytes,
+    pub proxy_port: Bytes,
+    pub upstream_head: Option<Rc<ResponseHead>>,
     pub sent: Sent,
     /// Why a tunnel ended, once it has.
     pub close_reason: Option<&'static str>,
 }
 
 impl Request {
-    /// A request of which only the head is known; who asks for what is the front's to fill in.
+    /// A request of which only the head is known; who asks for what is the front's to fill in. It
+    /// is large and passes through many hands, so it moves as a pointer.
     pub fn new(
         config: Arc<Config>,
         connection: Rc<Connection>,
         ordinal: u64,
         head: RequestHead,
         server: Arc<Server>,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             config,
             connection,
             ordinal,
@@ -192,12 +193,12 @@ impl Request {
             body_length: 0,
             refused_length: None,
             attempts: Vec::new(),
-            proxy_host: Vec::new(),
-            proxy_port: Vec::new(),
+            proxy_host: Bytes::new(),
+            proxy_port: Bytes::new(),
             upstream_head: None,
             sent: Sent::default(),
             close_reason: None,
-        }
+        })
     }
 
     pub fn version(&self) -> Version {

@@ -188,7 +188,7 @@ pub fn hand_over(
     _proof: Switched,
     seat: Seat,
     ends: Ends,
-    request: Request,
+    request: Box<Request>,
     head: BytesMut,
 ) -> std::io::Result<Handoff> {
     let Ends { client, upstream, lease } = ends;

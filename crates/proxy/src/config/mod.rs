@@ -72,9 +72,11 @@ impl Config {
         socket: &str,
         local: Option<std::net::SocketAddr>,
     ) -> Option<&Arc<Endpoint>> {
-        local
-            .and_then(|local| self.endpoints.get(&sockets::key_of(local)))
-            .or_else(|| self.endpoints.get(socket))
+        let own = self.endpoints.get(socket);
+        if own.is_some_and(|endpoint| !endpoint.by_address) {
+            return own;
+        }
+        local.and_then(|local| self.endpoints.get(&sockets::key_of(local))).or(own)
     }
 }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs a request to its end.
-pub async fn run(client: Client, mut request: Request, thread: &Rc<Thread>) -> Course {
+pub async fn run(client: Client, mut request: Box<Request>, thread: &Rc<Thread>) -> Course {
     if request.is_connect() {
         // CONNECT is answered only where a tunnel to it is configured, which cannot be yet.
         error_log::request(&request, Severity::Info, "client sent CONNECT method");
@@ -36,13 +36,18 @@ pub async fn run(client: Client, mut request: Request, thread: &Rc<Thread>) -> C
 }
 
 /// Answers with an error's page.
-pub async fn refuse(client: Client, request: Request, status: u16, thread: &Rc<Thread>) -> Course {
+pub async fn refuse(
+    client: Client,
+    request: Box<Request>,
+    status: u16,
+    thread: &Rc<Thread>,
+) -> Course {
     go_on(client, request, Step::Refuse(status), thread).await
 }
 
 async fn go_on(
     mut client: Client,
-    mut request: Request,
+    mut request: Box<Request>,
     mut step: Step,
     thread: &Rc<Thread>,
 ) -> Course {
@@ -61,18 +66,18 @@ async fn go_on(
                 Passed::Gone(gone, mut request) => {
                     request.sent.status = 499;
                     access_log::write(&request);
-                    return Course::Http(*gone, After::Close);
+                    return Course::Http(gone, After::Close);
                 }
                 Passed::Response(back, with, response) => {
-                    (client, request) = (*back, *with);
+                    (client, request) = (back, with);
                     intercepted(&mut request, response)
                 }
                 Passed::Refused(back, with, status) => {
-                    (client, request) = (*back, *with);
+                    (client, request) = (back, with);
                     Step::Refuse(status)
                 }
                 Passed::BadBody(back, with, fault) => {
-                    (client, request) = (*back, *with);
+                    (client, request) = (back, with);
                     match bad_body(&mut request, fault) {
                         Some(step) => step,
                         None => return Course::Http(client, After::Close),
@@ -98,7 +103,7 @@ fn bad_body(request: &mut Request, fault: BodyFault) -> Option<Step> {
     }
 }
 
-fn hang(client: Client, mut request: Request, status: u16) -> Course {
+fn hang(client: Client, mut request: Box<Request>, status: u16) -> Course {
     request.sent.status = status;
     access_log::write(&request);
     Course::Http(client, After::Close)
@@ -222,7 +227,7 @@ fn intercepted(request: &mut Request, response: Response) -> Step {
     Step::Respond(response)
 }
 
-async fn finish(mut client: Client, mut request: Request, mut response: Response) -> Course {
+async fn finish(mut client: Client, mut request: Box<Request>, mut response: Response) -> Course {
     if let ErrorPage::Making { status: Some(status) } = request.error_page {
         // The page keeps the status of the error that it stands for.
         special::complete(&request, &mut response);

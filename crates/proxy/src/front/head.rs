@@ -116,15 +116,14 @@ fn lines(
     let is_range =
         |name: &[u8]| same_name(name, "accept-ranges") || same_name(name, "content-range");
     let own = matches!(response.content, crate::response::Content::File { .. });
-    let (first, last): (Vec<_>, Vec<_>) =
-        response.fields.iter().partition(|(name, _)| !(own && is_range(name)));
-    for (name, value) in first {
+    let is_last = |name: &[u8]| own && is_range(name);
+    for (name, value) in response.fields.iter().filter(|(name, _)| !is_last(name)) {
         head.field(name, value)?;
     }
     for (name, value) in added {
         head.field(name, value)?;
     }
-    for (name, value) in last {
+    for (name, value) in response.fields.iter().filter(|(name, _)| is_last(name)) {
         head.field(name, value)?;
     }
     Ok(())

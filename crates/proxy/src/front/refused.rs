@@ -79,7 +79,7 @@ fn stand_in(
     client: &Client,
     ordinal: u64,
     scrap: Scrap,
-) -> Option<Request> {
+) -> Option<Box<Request>> {
     const HEAD: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
     let rules = RequestRules::default();
     let mut parser = RequestParser::new(&rules);

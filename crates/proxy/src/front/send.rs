@@ -8,7 +8,7 @@ use crate::h1::{CHUNK_END, LAST_CHUNK, chunk_head};
 use crate::modules::error_log::Severity;
 use crate::request::Request;
 use crate::response::{Content, Piece, Response};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use rustix::fd::AsFd;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -69,7 +69,7 @@ impl Sending {
     pub fn try_flush(&mut self, channel: &Channel, request: &mut Request) -> std::io::Result<()> {
         while !self.out.is_empty() {
             let count = channel.try_write(&self.out)?;
-            let _ = self.out.split_to(count);
+            self.out.advance(count);
             self.count(count, request);
         }
         Ok(())

@@ -215,7 +215,11 @@ async fn read_head(client: &mut Client, endpoint: &Endpoint) -> Result<RequestHe
     loop {
         match parser.parse(&client.buffer, &rules) {
             Ok(Progress::Complete { length }) => {
-                let text = client.buffer.split_to(length).freeze();
+                let text = match client.buffer.len() == length {
+                    true => std::mem::take(&mut client.buffer),
+                    false => client.buffer.split_to(length),
+                };
+                let text = text.freeze();
                 let head = parser.finish(text.clone());
                 return Ok(by_rules_of_its_host(head, text, &rules, endpoint));
             }
@@ -328,7 +332,7 @@ fn make_request(
     ordinal: u64,
     head: RequestHead,
     thread: &Thread,
-) -> Result<Request, Box<Refusal>> {
+) -> Result<Box<Request>, Box<Refusal>> {
     let facts = match request_framing(&head) {
         Ok(framing) => {
             let host = framing.host.map(|host| host.host.into_owned()).unwrap_or_default();

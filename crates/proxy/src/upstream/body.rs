@@ -6,7 +6,7 @@
 
 use super::exchange::Answer;
 use super::pool::Kin;
-use super::{Lease, Outcome, Upstream};
+use super::{Lease, Outcome, ShownUrl, Upstream};
 use crate::channel::ChannelFault;
 use crate::error_log;
 use crate::front::{Client, Finish, Sending, outcome};
@@ -15,6 +15,7 @@ use crate::modules::error_log::Severity;
 use crate::request::Request;
 use crate::temp_file;
 use crate::worker::Thread;
+use bytes::Buf;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -198,8 +199,8 @@ impl Body {
     }
 
     fn log(&self, request: &Request, severity: Severity, message: &str) {
-        let url = super::shown_url(&self.uri, &self.upstream.address.to_string());
-        error_log::upstream(request, severity, message, &url);
+        let peer = self.upstream.address.to_string();
+        error_log::upstream(request, severity, message, &ShownUrl { uri: &self.uri, peer: &peer });
     }
 
     fn finished(&self, request: &mut Request, cut: Option<Cut>) -> Finish {
@@ -233,13 +234,15 @@ impl Body {
             let count = match &mut self.cutter {
                 Cutter::Done => return Ok(()),
                 Cutter::UntilClose => {
-                    let data = buffer.split();
-                    sending.body(&data);
-                    data.len()
+                    sending.body(buffer);
+                    let count = buffer.len();
+                    buffer.clear();
+                    count
                 }
                 Cutter::Length(left) => {
                     let count = (*left).min(buffer.len() as u64) as usize;
-                    sending.body(&buffer.split_to(count));
+                    sending.body(&buffer[..count]);
+                    buffer.advance(count);
                     *left -= count as u64;
                     if *left == 0 {
                         self.cutter = Cutter::Done;
@@ -249,17 +252,17 @@ impl Body {
                 Cutter::Chunked(decoder) => match decoder.decode(buffer) {
                     Err(_) => return Err(Cut::Chunks),
                     Ok(Chunk::More { consumed }) => {
-                        let _ = buffer.split_to(consumed);
+                        buffer.advance(consumed);
                         return Ok(());
                     }
                     Ok(Chunk::End { consumed }) => {
-                        let _ = buffer.split_to(consumed);
+                        buffer.advance(consumed);
                         self.cutter = Cutter::Done;
                         0
                     }
                     Ok(Chunk::Data { start, end, consumed }) => {
-                        let piece = buffer.split_to(consumed);
-                        sending.body(&piece[start..end]);
+                        sending.body(&buffer[start..end]);
+                        buffer.advance(consumed);
                         end - start
                     }
                 },

@@ -1,7 +1,7 @@
 //! Sends a request on a connection and reads the head of the answer, both at once: an upstream may
 //! answer before it has taken the whole request.
 
-use super::Upstream;
+use super::{ShownUrl, Upstream};
 use crate::error_log;
 use crate::front::Client;
 use crate::front::body::{self, BodyFault, Cut, Cutter};
@@ -11,7 +11,7 @@ use crate::modules::error_log::Severity;
 use crate::modules::proxy::NextUpstream;
 use crate::request::{Body, Request};
 use crate::upstream::outgoing::{self, Framing};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const PIECE: usize = 64 * 1024;
 /// A connection and the URL that logs show for it.
 pub struct Conversation<'u> {
     pub upstream: Upstream,
-    pub url: &'u str,
+    pub url: ShownUrl<'u>,
 }
 
 /// An answer's head, heard.
@@ -253,7 +253,7 @@ fn send_some(
         while !sender.out.is_empty() {
             match upstream.channel.try_write(&sender.out) {
                 Ok(count) => {
-                    let _ = sender.out.split_to(count);
+                    sender.out.advance(count);
                     moved += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -299,7 +299,11 @@ fn hear(
 ) -> Result<Option<ResponseHead>, String> {
     match parser.parse(&upstream.buffer, size_max) {
         Ok(Progress::Complete { length }) => {
-            let text = upstream.buffer.split_to(length).freeze();
+            let text = match upstream.buffer.len() == length {
+                true => std::mem::take(&mut upstream.buffer),
+                false => upstream.buffer.split_to(length),
+            };
+            let text = text.freeze();
             Ok(Some(std::mem::replace(parser, ResponseParser::new()).finish(text)))
         }
         Ok(_) => Ok(None),
@@ -313,7 +317,7 @@ async fn wait(
     upstream: &Upstream,
     sending: Sending,
     failure: Failure,
-    url: &str,
+    url: ShownUrl<'_>,
 ) -> Result<(), Ended> {
     let proxy = &request.location.proxy;
     let read = Duration::from_millis(proxy.proxy_read_timeout.0);
@@ -335,7 +339,7 @@ async fn wait(
             }
             let message = "client prematurely closed connection, so upstream connection is closed \
                            too while reading response header from upstream";
-            error_log::upstream(request, Severity::Info, message, url);
+            error_log::upstream(request, Severity::Info, message, &url);
             Err(Ended::Gone)
         }
         () = tokio::time::sleep_until(deadline) => {
@@ -347,7 +351,7 @@ async fn wait(
                 _ => "reading response header from upstream",
             };
             let message = format!("upstream timed out (110: Connection timed out) while {what}");
-            error_log::upstream(request, Severity::Error, &message, url);
+            error_log::upstream(request, Severity::Error, &message, &url);
             Err(Ended::Failed(Failure { status: 504, bit: NextUpstream::TIMEOUT, ..failure }))
         }
     }
@@ -374,25 +378,25 @@ async fn read_client(client: &mut Client) -> io::Result<()> {
     }
 }
 
-fn invalid(request: &Request, failure: Failure, url: &str, words: &str) -> Ended {
+fn invalid(request: &Request, failure: Failure, url: ShownUrl<'_>, words: &str) -> Ended {
     let message = match words.contains(" while ") {
         true => words.to_owned(),
         false => format!("{words} while reading response header from upstream"),
     };
-    error_log::upstream(request, Severity::Error, &message, url);
+    error_log::upstream(request, Severity::Error, &message, &url);
     Ended::Failed(Failure { status: 502, bit: NextUpstream::INVALID_HEADER, ..failure })
 }
 
-fn closed(request: &Request, failure: Failure, url: &str) -> Ended {
+fn closed(request: &Request, failure: Failure, url: ShownUrl<'_>) -> Ended {
     let message =
         "upstream prematurely closed connection while reading response header from upstream";
-    error_log::upstream(request, Severity::Error, message, url);
+    error_log::upstream(request, Severity::Error, message, &url);
     Ended::Failed(Failure { status: 502, bit: NextUpstream::ERROR, ..failure })
 }
 
-fn broken(request: &Request, failure: Failure, url: &str, error: &io::Error) -> Ended {
+fn broken(request: &Request, failure: Failure, url: ShownUrl<'_>, error: &io::Error) -> Ended {
     let reason = crate::errno_text(error);
     let message = format!("recv() failed ({reason}) while reading response header from upstream");
-    error_log::upstream(request, Severity::Error, &message, url);
+    error_log::upstream(request, Severity::Error, &message, &url);
     Ended::Failed(Failure { status: 502, bit: NextUpstream::ERROR, ..failure })
 }

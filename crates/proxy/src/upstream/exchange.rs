@@ -4,7 +4,7 @@
 use super::converse::{self, Conversation, Failure};
 use super::outgoing::{self, Aim};
 use super::pool::Kin;
-use super::{Lease, Outcome, Pass, Released, Tried, Upstream, incoming};
+use super::{Lease, Outcome, Pass, Released, ShownUrl, Tried, Upstream, incoming};
 use crate::config::Address;
 use crate::error_log;
 use crate::front::Client;
@@ -26,11 +26,11 @@ use std::time::{Duration, Instant};
 pub enum Passed {
     Tunnel,
     /// The client went away first.
-    Gone(Box<Client>, Box<Request>),
-    Response(Box<Client>, Box<Request>, Response),
-    Refused(Box<Client>, Box<Request>, u16),
+    Gone(Client, Box<Request>),
+    Response(Client, Box<Request>, Response),
+    Refused(Client, Box<Request>, u16),
     /// The client's body could not be read.
-    BadBody(Box<Client>, Box<Request>, BodyFault),
+    BadBody(Client, Box<Request>, BodyFault),
 }
 
 /// How an exchange ended, before the pieces are put together.
@@ -45,7 +45,7 @@ enum Ended {
 pub struct Answer {
     pub upstream: Upstream,
     pub lease: Lease,
-    pub head: ResponseHead,
+    pub head: Rc<ResponseHead>,
     pub kin: Kin,
     pub began: Instant,
     /// The URI that was asked, for the log.
@@ -57,28 +57,28 @@ pub struct Answer {
 /// Passes a request on and reads the answer's head.
 pub async fn exchange(
     mut client: Client,
-    mut request: Request,
+    mut request: Box<Request>,
     pass: &Arc<Pass>,
     thread: &Rc<Thread>,
 ) -> Passed {
     let ready = match prepare(&mut client, &mut request, pass, thread).await {
         Ok(ready) => ready,
         Err(Ended::BadBody(fault)) => {
-            return Passed::BadBody(Box::new(client), Box::new(request), fault);
+            return Passed::BadBody(client, request, fault);
         }
         Err(Ended::Refused(status)) => {
-            return Passed::Refused(Box::new(client), Box::new(request), status);
+            return Passed::Refused(client, request, status);
         }
-        Err(_) => return Passed::Gone(Box::new(client), Box::new(request)),
+        Err(_) => return Passed::Gone(client, request),
     };
     let Ready { aim, offer, seat, head } = ready;
     match try_peers(&mut client, &mut request, &aim, (&head, offer.may_switch()), thread).await {
         Ended::Answer(answer) => {
             conclude(client, request, pass, thread, *answer, (offer, seat, aim)).await
         }
-        Ended::Gone => Passed::Gone(Box::new(client), Box::new(request)),
-        Ended::Refused(status) => Passed::Refused(Box::new(client), Box::new(request), status),
-        Ended::BadBody(fault) => Passed::BadBody(Box::new(client), Box::new(request), fault),
+        Ended::Gone => Passed::Gone(client, request),
+        Ended::Refused(status) => Passed::Refused(client, request, status),
+        Ended::BadBody(fault) => Passed::BadBody(client, request, fault),
     }
 }
 
@@ -100,8 +100,8 @@ async fn prepare(
         error_log::request(request, Severity::Error, &fault.to_string());
         Ended::Refused(fault.status())
     })?;
-    request.proxy_host.clone_from(&aim.host);
-    request.proxy_port.clone_from(&aim.port);
+    request.proxy_host = aim.host.clone();
+    request.proxy_port = aim.port.clone();
     let configured = pass
         .fields
         .iter()
@@ -151,21 +151,23 @@ async fn try_peers(
             return no_live_peer(request, aim, after_redirect);
         };
         let lease = Lease::new(Arc::clone(&aim.group), index);
-        let peer = aim.group.peer(index).address.clone();
+        let shown = Arc::clone(aim.group.shown(index));
+        // One attempt is the rule.
+        request.attempts.reserve_exact(1);
         request.attempts.push(Attempt {
-            address: peer.to_string(),
+            address: Arc::clone(&shown),
             after_redirect: std::mem::take(&mut after_redirect),
             ..Attempt::default()
         });
         left = left.saturating_sub(1);
         let mut failure =
-            match attempt(client, request, aim, head, (lease, &peer, may_switch), thread).await {
+            match attempt(client, request, aim, head, (lease, may_switch), thread).await {
                 Ok(answer) => match status_failure(request, &answer, left) {
                     None => return Ended::Answer(Box::new(answer)),
                     Some(failure) => {
                         let attempt = request.attempt();
                         attempt.response_time = Some(answer.began.elapsed());
-                        fail(request, answer.lease, &failure, &shown_url(aim, &peer.to_string()));
+                        fail(request, answer.lease, &failure, shown_url(aim, &shown));
                         failure
                     }
                 },
@@ -173,7 +175,7 @@ async fn try_peers(
                     AttemptEnd::Gone => return Ended::Gone,
                     AttemptEnd::BadBody(fault) => return Ended::BadBody(fault),
                     AttemptEnd::Failed(lease, failure) => {
-                        fail(request, lease, &failure, &shown_url(aim, &peer.to_string()));
+                        fail(request, lease, &failure, shown_url(aim, &shown));
                         failure
                     }
                 },
@@ -195,7 +197,7 @@ async fn try_peers(
 
 /// Every peer rests or has been tried.
 fn no_live_peer(request: &mut Request, aim: &Aim, after_redirect: bool) -> Ended {
-    let address = aim.group.name.clone();
+    let address = Arc::clone(aim.group.kin());
     let status = Some(502);
     request.attempts.push(Attempt { address, status, after_redirect, ..Attempt::default() });
     let url = shown_url(aim, &aim.group.name);
@@ -225,7 +227,7 @@ fn status_failure(request: &Request, answer: &Answer, left: usize) -> Option<Fai
     (wanted && may_retry(request, &failure)).then_some(failure)
 }
 
-fn fail(request: &Request, lease: Lease, failure: &Failure, url: &str) {
+fn fail(request: &Request, lease: Lease, failure: &Failure, url: ShownUrl<'_>) {
     // 403 and 404 are the server's opinion, not its failure.
     let outcome = match failure.status {
         403 | 404 => Outcome::Fine,
@@ -233,7 +235,7 @@ fn fail(request: &Request, lease: Lease, failure: &Failure, url: &str) {
     };
     if lease.give_back(outcome, crate::now_ms()) == Released::Disabled {
         let message = "upstream server temporarily disabled while connecting to upstream";
-        error_log::upstream(request, Severity::Warn, message, url);
+        error_log::upstream(request, Severity::Warn, message, &url);
     }
 }
 
@@ -249,12 +251,13 @@ async fn attempt(
     request: &mut Request,
     aim: &Aim,
     head: &BytesMut,
-    (lease, peer, may_switch): (Lease, &Address, bool),
+    (lease, may_switch): (Lease, bool),
     thread: &Rc<Thread>,
 ) -> Result<Answer, AttemptEnd> {
     let kin = Kin::new(&aim.group, Arc::as_ptr(&request.location) as usize);
     let began = Instant::now();
-    let url = shown_url(aim, &peer.to_string());
+    let peer = &aim.group.peer(lease.index()).address;
+    let url = shown_url(aim, aim.group.shown(lease.index()));
     // What may become a tunnel begins on a connection of its own (T3).
     let kept = match may_switch {
         true => None,
@@ -262,14 +265,14 @@ async fn attempt(
     };
     let upstream = match kept {
         Some(upstream) => upstream,
-        None => match connect(client, request, peer, &url).await {
+        None => match connect(client, request, peer, url).await {
             Ok(upstream) => upstream,
             Err(None) => return Err(AttemptEnd::Gone),
             Err(Some(failure)) => return Err(AttemptEnd::Failed(lease, failure)),
         },
     };
     request.attempt().connect_time = Some(began.elapsed());
-    let conversation = Conversation { upstream, url: &url };
+    let conversation = Conversation { upstream, url };
     match converse::converse(client, request, conversation, head).await {
         Ok(heard) => {
             request.attempt().header_time = Some(began.elapsed());
@@ -277,7 +280,7 @@ async fn attempt(
             Ok(Answer {
                 upstream: heard.upstream,
                 lease,
-                head: heard.head,
+                head: Rc::new(heard.head),
                 kin,
                 began,
                 uri: Vec::new(),
@@ -298,7 +301,7 @@ async fn connect(
     client: &Client,
     request: &Request,
     peer: &Address,
-    url: &str,
+    url: ShownUrl<'_>,
 ) -> Result<Upstream, Option<Failure>> {
     let limit = Duration::from_millis(request.location.proxy.proxy_connect_timeout.0);
     let connecting = tokio::time::timeout(limit, Upstream::connect(peer));
@@ -309,7 +312,7 @@ async fn connect(
         () = client.channel.closed(), if watches => {
             let message = "client prematurely closed connection, so upstream connection is closed too \
                            while connecting to upstream";
-            error_log::upstream(request, Severity::Info, message, url);
+            error_log::upstream(request, Severity::Info, message, &url);
             return Err(None);
         }
     };
@@ -325,42 +328,45 @@ async fn connect(
                 ),
                 Address::Inet(_) => message,
             };
-            error_log::upstream(request, Severity::Error, &message, url);
+            error_log::upstream(request, Severity::Error, &message, &url);
             Err(Some(Failure { status: 502, bit: NextUpstream::ERROR, ..Failure::default() }))
         }
         Err(_) => {
             let message =
                 "upstream timed out (110: Connection timed out) while connecting to upstream";
-            error_log::upstream(request, Severity::Error, message, url);
+            error_log::upstream(request, Severity::Error, message, &url);
             Err(Some(Failure { status: 504, bit: NextUpstream::TIMEOUT, ..Failure::default() }))
         }
     }
 }
 
-fn shown_url(aim: &Aim, peer: &str) -> String {
-    super::shown_url(&aim.uri, peer)
+fn shown_url<'u>(aim: &'u Aim, peer: &'u str) -> ShownUrl<'u> {
+    ShownUrl { uri: &aim.uri, peer }
 }
 
 async fn conclude(
     client: Client,
-    mut request: Request,
+    mut request: Box<Request>,
     pass: &Arc<Pass>,
     thread: &Rc<Thread>,
     answer: Answer,
     (offer, seat, aim): (Offer, Option<Seat>, Aim),
 ) -> Passed {
-    request.upstream_head = Some(answer.head.clone());
+    request.upstream_head = Some(Rc::clone(&answer.head));
     if answer.head.status() != 101 {
-        let url = shown_url(&aim, request.attempts.last().map_or("", |one| one.address.as_str()));
-        let answer = Answer { uri: aim.uri, ..answer };
-        return match incoming::response(&request, pass, answer, thread) {
-            Ok(response) => Passed::Response(Box::new(client), Box::new(request), response),
+        return match incoming::framing(&request, &answer.head) {
+            Ok(framing) => {
+                let answer = Answer { uri: aim.uri, ..answer };
+                let response = incoming::response(&request, pass, answer, framing, thread);
+                Passed::Response(client, request, response)
+            }
             Err(fault) => {
                 let reason = fault.reason();
                 let message = String::from_utf8_lossy(&reason).into_owned();
+                let url = shown_url(&aim, answer.lease.group().shown(answer.lease.index()));
                 error_log::upstream(&request, Severity::Error, &message, &url);
                 request.attempt().status = Some(502);
-                Passed::Refused(Box::new(client), Box::new(request), 502)
+                Passed::Refused(client, request, 502)
             }
         };
     }
@@ -378,17 +384,14 @@ async fn conclude(
         }
         (Ok(_), None) => {
             error_log::request(&request, Severity::Alert, "no place left for a tunnel");
-            Passed::Refused(Box::new(client), Box::new(request), 503)
+            Passed::Refused(client, request, 503)
         }
         (Err(why), _) => {
-            let url = shown_url(
-                &aim,
-                &answer.lease.group().peer(answer.lease.index()).address.to_string(),
-            );
+            let url = shown_url(&aim, answer.lease.group().shown(answer.lease.index()));
             let message = format!("{} while reading response header from upstream", why.words());
             error_log::upstream(&request, Severity::Error, &message, &url);
             request.attempt().response_time = Some(answer.began.elapsed());
-            Passed::Refused(Box::new(client), Box::new(request), 502)
+            Passed::Refused(client, request, 502)
         }
     }
 }

@@ -3,16 +3,20 @@
 //! Shared by all threads of a worker; the lock is held for one pass over the peers.
 
 use crate::config::Address;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An `upstream` block, or the one server that a `proxy_pass` names directly.
 pub struct Group {
     pub name: String,
+    /// The name once more, for the keys of kept connections.
+    kin: Arc<str>,
     /// Whether it stands in the configuration as an `upstream` block.
     pub explicit: bool,
     /// The port of an implicit group, for look-ups at run time.
     pub port: u16,
     peers: Vec<Peer>,
+    /// The addresses of the peers as logs show them.
+    shown: Vec<Arc<str>>,
     state: Mutex<Vec<PeerState>>,
     pub keepalive: Keepalive,
 }
@@ -82,7 +86,17 @@ impl Group {
                 ..Default::default()
             })
             .collect();
-        Self { name, explicit, port, peers, state: Mutex::new(state), keepalive }
+        let shown = peers.iter().map(|peer| peer.address.to_string().into()).collect();
+        Self {
+            kin: name.as_str().into(),
+            name,
+            explicit,
+            port,
+            peers,
+            shown,
+            state: Mutex::new(state),
+            keepalive,
+        }
     }
 
     /// The group of a server that `proxy_pass` names directly, with nginx's defaults.
@@ -108,6 +122,16 @@ impl Group {
 
     pub fn peer(&self, index: usize) -> &Peer {
         &self.peers[index]
+    }
+
+    /// A peer's address as logs show it.
+    pub fn shown(&self, index: usize) -> &Arc<str> {
+        &self.shown[index]
+    }
+
+    /// The name that connections of this group are kept under.
+    pub fn kin(&self) -> &Arc<str> {
+        &self.kin
     }
 
     /// How many attempts a request may make: every peer that is not down.
@@ -204,7 +228,7 @@ impl Group {
 
     /// The peer with this address.
     pub fn find(&self, address: &str) -> Option<usize> {
-        self.peers.iter().position(|peer| peer.address.to_string() == address)
+        self.shown.iter().position(|shown| **shown == *address)
     }
 
     /// Connections that are open to a peer, tunnels included.

@@ -3,26 +3,31 @@
 
 use super::body::Body;
 use super::exchange::Answer;
+use super::pass::with_lower;
 use super::{Pass, Redirects, Rule};
-use crate::h1::{Asked, ResponseFault, ResponseHead, response_framing, same_name};
+use crate::h1::{Asked, ResponseFault, ResponseFraming, ResponseHead, response_framing, same_name};
 use crate::request::Request;
 use crate::response::{Content, Response};
 use crate::worker::Thread;
-use bytes::Bytes;
 use std::rc::Rc;
 
 /// Fields of an answer that concern the connection to the upstream only.
 const HOP_BY_HOP: [&str; 3] = ["connection", "transfer-encoding", "content-length"];
+
+/// Where the body of an answer ends.
+pub fn framing(request: &Request, head: &ResponseHead) -> Result<ResponseFraming, ResponseFault> {
+    let asked = if request.is_head() { Asked::Head } else { Asked::Other };
+    response_framing(head, asked)
+}
 
 /// The response for an answer that is no switch of protocols.
 pub fn response(
     request: &Request,
     pass: &Pass,
     answer: Answer,
+    framing: ResponseFraming,
     thread: &Rc<Thread>,
-) -> Result<Response, ResponseFault> {
-    let asked = if request.is_head() { Asked::Head } else { Asked::Other };
-    let framing = response_framing(&answer.head, asked)?;
+) -> Response {
     let mut response = head_of(request, pass, &answer.head);
     response.content_length = framing.content_length;
     let buffering = request.location.proxy.proxy_buffering.0
@@ -33,14 +38,17 @@ pub fn response(
             .is_none_or(|value| !value.eq_ignore_ascii_case(b"no"));
     let body = Body::new(answer, framing, buffering, Rc::clone(thread));
     response.content = Content::Upstream(Box::new(body));
-    Ok(response)
+    response
 }
 
 /// The head of an answer as the client gets it.
 pub fn head_of(request: &Request, pass: &Pass, head: &ResponseHead) -> Response {
     let mut response = Response { status: head.status(), ..Response::default() };
-    let reason = head.reason();
-    response.reason = Some(Bytes::copy_from_slice(reason));
+    // What passes unchanged stays where it was read.
+    let text = head.fields().text();
+    let part = |part: &[u8]| text.slice_ref(part);
+    response.reason = Some(part(head.reason()));
+    response.fields.reserve(head.fields().count());
     for (name, value) in head.fields().iter() {
         if is_hidden(pass, name) {
             continue;
@@ -53,15 +61,15 @@ pub fn head_of(request: &Request, pass: &Pass, head: &ResponseHead) -> Response 
                 Some(location) if location.first() == Some(&b'/') => {
                     response.location = Some(location);
                 }
-                Some(location) => response.field(Bytes::copy_from_slice(name), location),
+                Some(location) => response.field(part(name), location),
                 // A relative one that nothing rewrote passes as it is.
-                None => response.field(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)),
+                None => response.field(part(name), part(value)),
             }
         } else if same_name(name, "refresh") {
             let value = refresh(request, pass, value);
-            response.field(Bytes::copy_from_slice(name), value);
+            response.field(part(name), value);
         } else {
-            response.field(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
+            response.field(part(name), part(value));
         }
     }
     response
@@ -69,7 +77,7 @@ pub fn head_of(request: &Request, pass: &Pass, head: &ResponseHead) -> Response 
 
 fn is_hidden(pass: &Pass, name: &[u8]) -> bool {
     HOP_BY_HOP.iter().any(|known| same_name(name, known))
-        || pass.hidden.contains(&name.to_ascii_lowercase())
+        || with_lower(name, |lower| pass.hidden.contains(lower))
 }
 
 /// `proxy_redirect`: the first rule that fits.

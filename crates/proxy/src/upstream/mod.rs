@@ -24,8 +24,19 @@ pub use pass::{Pass, Redirects, Rule, Target, UriPart};
 pub use pool::Pool;
 pub use url::{Authority, HTTP_PORT, Host, Url};
 
-/// The URL that logs show: the peer's address with the URI that was asked.
-fn shown_url(uri: &[u8], peer: &str) -> String {
-    let separator = if peer.starts_with("unix:") { ":" } else { "" };
-    format!("http://{peer}{separator}{}", String::from_utf8_lossy(uri))
+use std::fmt;
+
+/// The URL that logs show: the peer's address with the URI that was asked. It is made only when a
+/// line is written.
+#[derive(Clone, Copy)]
+struct ShownUrl<'u> {
+    uri: &'u [u8],
+    peer: &'u str,
+}
+
+impl fmt::Display for ShownUrl<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.peer.starts_with("unix:") { ":" } else { "" };
+        write!(out, "http://{}{separator}{}", self.peer, String::from_utf8_lossy(self.uri))
+    }
 }

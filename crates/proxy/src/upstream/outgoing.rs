@@ -5,9 +5,10 @@ use crate::h1::{HeadWriter, UnsafeHead, Version, connection_tokens, same_name};
 use crate::modules::proxy::HttpVersion;
 use crate::request::{Body, Request};
 use crate::upgrade::Offer;
+use crate::upstream::pass::with_lower;
 use crate::upstream::{Authority, Group, HTTP_PORT, Host, Pass, Target, UriPart, Url};
 use crate::uri::{self, Escape};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ pub struct Aim {
     /// The request's target, as it is sent.
     pub uri: Vec<u8>,
     /// `http://host` for logs; the URI follows.
-    pub host: Vec<u8>,
-    pub port: Vec<u8>,
+    pub host: Bytes,
+    pub port: Bytes,
 }
 
 /// Why a computed URL leads nowhere; all are 500 or 502 as in nginx, with a log line.
@@ -81,7 +82,7 @@ fn computed(request: &Request, url: &[u8]) -> Result<Aim, AimFault> {
     let authority = parsed.authority;
     let group = computed_group(&request.config, &authority)?;
     let port = authority.port.unwrap_or(HTTP_PORT).to_string().into_bytes();
-    Ok(Aim { group, uri, host: authority.text.into_bytes(), port })
+    Ok(Aim { group, uri, host: authority.text.into(), port: port.into() })
 }
 
 fn computed_group(config: &Config, authority: &Authority) -> Result<Arc<Group>, AimFault> {
@@ -201,14 +202,6 @@ pub fn head(
 /// Whether a field of the client stays here: the configuration sets it, it is hop-by-hop, or the
 /// client itself said so in `Connection` (RFC 9110, 7.6.1; nginx passes the last kind on).
 fn is_dropped(pass: &Pass, name: &[u8], nominated: &[&[u8]]) -> bool {
-    let mut lower = [0u8; 64];
-    let known = match lower.get_mut(..name.len()) {
-        Some(lower) => {
-            lower.copy_from_slice(name);
-            lower.make_ascii_lowercase();
-            pass.dropped.contains(&*lower)
-        }
-        None => pass.dropped.contains(&name.to_ascii_lowercase()),
-    };
-    known || nominated.iter().any(|token| token.eq_ignore_ascii_case(name))
+    with_lower(name, |lower| pass.dropped.contains(lower))
+        || nominated.iter().any(|token| token.eq_ignore_ascii_case(name))
 }

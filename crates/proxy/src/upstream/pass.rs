@@ -2,6 +2,7 @@
 
 use crate::regex::Regex;
 use crate::upstream::Group;
+use bytes::Bytes;
 use perdura_conf::Template;
 use std::sync::Arc;
 
@@ -22,8 +23,8 @@ pub struct Pass {
 pub enum Target {
     Fixed {
         group: Arc<Group>,
-        host: Vec<u8>,
-        port: Vec<u8>,
+        host: Bytes,
+        port: Bytes,
         uri: UriPart,
     },
     /// The URL has variables: it is cut up for each request.
@@ -49,4 +50,17 @@ pub enum Redirects {
 pub enum Rule {
     Prefix { redirect: Template, replacement: Template },
     Pattern { regex: Regex, replacement: Template },
+}
+
+/// Asks about a field name in lower case, which needs no memory of its own for names of usual length.
+pub fn with_lower<T>(name: &[u8], ask: impl FnOnce(&[u8]) -> T) -> T {
+    let mut lower = [0u8; 64];
+    match lower.get_mut(..name.len()) {
+        Some(lower) => {
+            lower.copy_from_slice(name);
+            lower.make_ascii_lowercase();
+            ask(lower)
+        }
+        None => ask(&name.to_ascii_lowercase()),
+    }
 }

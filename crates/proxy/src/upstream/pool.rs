@@ -3,12 +3,13 @@
 use crate::upstream::{Group, Keepalive, Upstream};
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Which connections are alike: the group, and the location when the group says `local`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kin {
-    group: String,
+    group: Arc<str>,
     location: usize,
 }
 
@@ -16,7 +17,7 @@ impl Kin {
     /// `location` is any number that differs between locations.
     pub fn new(group: &Group, location: usize) -> Self {
         let location = if group.keepalive.local { location } else { 0 };
-        Self { group: group.name.clone(), location }
+        Self { group: Arc::clone(group.kin()), location }
     }
 }
 

@@ -85,7 +85,7 @@ impl Thread {
         proof: Switched,
         seat: Seat,
         ends: Ends,
-        request: Request,
+        request: Box<Request>,
         head: BytesMut,
     ) {
         let handoff = match upgrade::hand_over(proof, seat, ends, request, head) {

@@ -95,7 +95,7 @@ impl Builder<'_> {
             None => self.implicit_group(&authority, word, &mut shared.groups)?,
         };
         let port = authority.port.unwrap_or(HTTP_PORT).to_string().into_bytes();
-        Some(Target::Fixed { group, host: authority.text.into_bytes(), port, uri })
+        Some(Target::Fixed { group, host: authority.text.into(), port: port.into(), uri })
     }
 
     /// The fields of the request that is sent: those of the configuration first, then nginx's own.

@@ -69,6 +69,8 @@ pub struct Master {
     /// Whether any worker was ever ready: before that, an end of one is the end of the start.
     served: bool,
     started_workers: u64,
+    /// The last worker died of a fault of its own.
+    crashed: bool,
 }
 
 /// The place of the one worker.

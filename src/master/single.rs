@@ -50,6 +50,7 @@ impl Single {
             control: theirs,
             options: self.options.clone(),
             recover: false,
+            crashed: false,
         };
         // The signals are blocked here and in every thread that this one makes, but for the waits
         // of the obeying thread below.

@@ -128,5 +128,6 @@ fn settle(options: Options, config: Arc<Config>, opened: Opened) -> Result<Settl
         ending: Ending::No,
         served: false,
         started_workers: 0,
+        crashed: false,
     })))
 }

@@ -27,6 +27,7 @@ impl Master {
             logs: &self.logs,
             descriptors: self.descriptors,
             recover: self.started_workers > 0,
+            crashed: self.crashed,
         };
         match Worker::start(&birth) {
             Ok(worker) => {
@@ -133,10 +134,11 @@ impl Master {
         self.drop_reload();
         self.repair();
         self.sweep();
+        let fault = Fault::of(status);
+        self.crashed = fault == Fault::Own && !in_peace;
         if in_peace || matches!(self.ending, Ending::AtOnce { .. }) || !self.served {
             return;
         }
-        let fault = Fault::of(status);
         // A reload that a kill interrupted is done again; one that killed the worker is not.
         self.reload_again |= interrupted && fault == Fault::Others;
         let pause = self.pauses.after(fault, lived);

@@ -44,6 +44,8 @@ pub struct Birth<'a> {
     pub descriptors: u64,
     /// There was a worker before, whose tunnels it adopts.
     pub recover: bool,
+    /// That worker died of a fault of its own.
+    pub crashed: bool,
 }
 
 impl Worker {
@@ -163,6 +165,7 @@ fn live(birth: &Birth<'_>, control: OwnedFd) -> ! {
         control,
         options: birth.options.clone(),
         recover: birth.recover,
+        crashed: birth.crashed,
     };
     let code = catch_unwind(AssertUnwindSafe(|| run_worker(inheritance))).unwrap_or(PANICKED);
     process::exit(code)

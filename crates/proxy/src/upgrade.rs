@@ -16,7 +16,7 @@ use crate::request::Request;
 use crate::upstream::{Lease, Upstream};
 use crate::websocket;
 use bytes::BytesMut;
-use perdura_tunnel::{Handoff, Seat, Terms};
+use perdura_tunnel::{Framing, Handoff, Seat, Terms};
 
 /// What is offered to the upstream in `Upgrade`, and what the client had asked for.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +94,9 @@ impl Offer {
 }
 
 /// Proof that both sides have agreed to leave HTTP (T1).
-pub struct Switched(());
+pub struct Switched {
+    is_websocket: bool,
+}
 
 /// Why a 101 is no switch; the client gets 502.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +141,12 @@ pub fn judge(
     }
     if request.location.upgrade.upgrade_check == Check::Compat {
         // nginx looks at nothing but the client's field.
-        return if offer.was_asked { Ok(Switched(())) } else { Err(NotSwitched::NotAsked) };
+        if !offer.was_asked {
+            return Err(NotSwitched::NotAsked);
+        }
+        // What neither side has proven is not taken for granted.
+        let is_websocket = judge_websocket(request, answer).is_ok();
+        return Ok(Switched { is_websocket });
     }
     if !offer.may_switch() {
         return Err(NotSwitched::NotAsked);
@@ -154,10 +161,11 @@ pub fn judge(
     if connection_tokens(answer.fields()).any(|token| token.eq_ignore_ascii_case(b"close")) {
         return Err(NotSwitched::Closes);
     }
-    if protocol.eq_ignore_ascii_case(b"websocket") {
+    let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
+    if is_websocket {
         judge_websocket(request, answer)?;
     }
-    Ok(Switched(()))
+    Ok(Switched { is_websocket })
 }
 
 fn judge_websocket(request: &Request, answer: &ResponseHead) -> Result<(), NotSwitched> {
@@ -185,7 +193,7 @@ pub struct Ends {
 /// Leaves HTTP: consumes the request and both connections, and gives the engine what it needs. The
 /// 101 is the first content of the tunnel, so that a crash at this very moment loses nothing.
 pub fn hand_over(
-    _proof: Switched,
+    proof: Switched,
     seat: Seat,
     ends: Ends,
     request: Box<Request>,
@@ -206,6 +214,10 @@ pub fn hand_over(
         seat,
         legs: [client.channel.into_fd()?, upstream.channel.into_fd()?],
         first: [to_client, client.buffer.to_vec()],
+        framing: match proof.is_websocket {
+            true => Framing::WebSocket { head: head.len() as u32 },
+            false => Framing::Opaque,
+        },
         terms: terms(&request, &request.location.upgrade),
         keys: [peer, 0],
         note: ledger.encode(),

@@ -12,7 +12,7 @@
 //!   from the records.
 //! * `relay`: the pure state machine of one tunnel. `poll`, `kernel`: the system calls. `wheel`:
 //!   the timers.
-//! * `engine`: five verbs (adopt, ready, expire, close, recover) over all of that.
+//! * `engine`: six verbs (adopt, ready, expire, close, drain, recover) over all of that.
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 mod close;
@@ -28,8 +28,8 @@ mod wheel;
 
 pub use close::Close;
 pub use engine::{
-    AdoptFault, Adopted, Batch, Dropped, Engine, Handoff, NOTE_MAX, Recovered, Refused, Report,
-    TakenOver,
+    AdoptFault, Adopted, Batch, Death, Drain, Dropped, Engine, Framing, Handoff, NOTE_MAX,
+    Recovered, Refused, Report, TakenOver,
 };
 pub use seats::{Seat, Seats};
 pub use side::Side;

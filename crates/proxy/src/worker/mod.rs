@@ -15,7 +15,7 @@ use crate::config::{Config, Options};
 use crate::error_log;
 use crate::modules::error_log::Severity;
 use arc_swap::ArcSwap;
-use perdura_tunnel::{Seats, Table};
+use perdura_tunnel::{Death, Seats, Table};
 use rustix::fd::{OwnedFd, RawFd};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -36,6 +36,8 @@ pub struct Inheritance {
     pub options: Options,
     /// The table holds tunnels of a worker that died.
     pub recover: bool,
+    /// It died of a fault of its own.
+    pub crashed: bool,
 }
 
 /// What all threads share.
@@ -98,7 +100,10 @@ impl Shared {
 
 /// Runs the worker until it is told to end; the result is its exit code.
 pub fn run_worker(inheritance: Inheritance) -> i32 {
-    let Inheritance { config, listeners, logs, table, control, options, recover } = inheritance;
+    let Inheritance { config, listeners, logs, table, control, options, recover, crashed } =
+        inheritance;
+    let death = if crashed { Death::Crashed } else { Death::Killed };
+    let recover = recover.then_some(death);
     error_log::set_process(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs());
     obey::assign_logs(&config, &logs);
     let threads = config.process.worker_processes.clamp(1, usize::from(table.limits().threads));

@@ -10,7 +10,7 @@ use crate::request::Request;
 use crate::upgrade::{self, Ends, Switched};
 use crate::upstream::Pool;
 use bytes::BytesMut;
-use perdura_tunnel::{Close, Engine, Seat, Seats};
+use perdura_tunnel::{Close, Death, Engine, Seat, Seats};
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ impl Thread {
 pub fn run(
     shared: Arc<Shared>,
     index: u16,
-    recover: bool,
+    recover: Option<Death>,
     words: mpsc::Sender<Word>,
     queue: Option<mpsc::Receiver<Task>>,
     master: Option<Master>,

@@ -7,7 +7,7 @@ use crate::inherited;
 use crate::ledger::Ledger;
 use crate::modules::error_log::Severity;
 use crate::upstream::Outcome;
-use perdura_tunnel::{Adopted, Batch, Close, Engine, TunnelId};
+use perdura_tunnel::{Adopted, Batch, Close, Death, Engine, TunnelId};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 const FOREVER: Duration = Duration::from_secs(3600);
 
 /// The engine of a thread: a new one, or one that goes on with a dead worker's tunnels.
-pub fn engine(shared: &Arc<Shared>, index: u16, recover: bool) -> io::Result<Engine> {
+pub fn engine(shared: &Arc<Shared>, index: u16, recover: Option<Death>) -> io::Result<Engine> {
     let table = Arc::clone(&shared.table);
     let seats = Arc::clone(&shared.seats);
-    if !recover {
+    let Some(death) = recover else {
         return Engine::new(table, seats, index);
-    }
+    };
     let began = Instant::now();
-    let recovered = Engine::recover(table, seats, index, crate::now_ms())?;
+    let recovered = Engine::recover(table, seats, index, death, crate::now_ms())?;
     let config = shared.config();
     for tunnel in &recovered.adopted {
         take_account(tunnel, &config);

@@ -6,9 +6,10 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::turn::{Urge, Wire};
-use super::{AdoptFault, Engine, Handoff, NOTE_MAX, Refused};
+use super::{AdoptFault, Engine, Framing, Handoff, NOTE_MAX, Refused};
 use crate::kernel::Hint;
 use crate::poll::Leg;
+use crate::relay::Frames;
 use crate::table::{CHUNK_BYTES, Constant, Mark, Record, State, Token, TunnelId};
 use crate::{Seats, Side};
 
@@ -35,6 +36,7 @@ impl Engine {
                 self.len += 1;
                 self.wheel.sync(now_ms);
                 self.after_going_live(id, now_ms);
+                self.drain_late(id, now_ms);
                 Ok(id)
             }
         }
@@ -51,6 +53,10 @@ impl Engine {
         let reserved = Reserved::take(&self.seats, handoff)?;
         let constant = self.constant(handoff, generation, &reserved)?;
         record.write(&constant, self.thread);
+        if let Framing::WebSocket { head } = handoff.framing {
+            record.start_frames(Side::Client, Frames::starting_at(0));
+            record.start_frames(Side::Upstream, Frames::starting_at(u64::from(head)));
+        }
         reserved.fill(self, record, handoff);
         record.set_active_ms(now_ms);
         self.table.raise_high_water(index);

@@ -24,6 +24,7 @@ impl Engine {
         if self.starved_until().is_some_and(|until_ms| until_ms <= now_ms) {
             self.feed_starved();
         }
+        self.begin_due_drains(now_ms);
         self.go_on(self.more.len(), now_ms);
     }
 
@@ -31,7 +32,8 @@ impl Engine {
     pub fn next_expiry_ms(&self) -> Option<u64> {
         // What waits for a turn is due at once: no event will come for it.
         let leftover = (!self.more.is_empty()).then_some(0);
-        [leftover, self.wheel.next_ms(), self.starved_until()].into_iter().flatten().min()
+        let drain = self.next_drain_ms();
+        [leftover, drain, self.wheel.next_ms(), self.starved_until()].into_iter().flatten().min()
     }
 
     /// Ends a tunnel; false if there is none of that name on this thread.
@@ -60,6 +62,9 @@ impl Engine {
             return self.end(id, Close::Damaged, now_ms);
         };
         match timers::deadline(record, &relay) {
+            Some((due_ms, _)) if due_ms <= now_ms && relay.is_draining() => {
+                self.part(id, relay.parting(), now_ms);
+            }
             Some((due_ms, close)) if due_ms <= now_ms => self.end(id, close, now_ms),
             Some((due_ms, _)) => self.wheel.arm(index, due_ms),
             None => {}
@@ -69,6 +74,17 @@ impl Engine {
     /// The one way out: notes the reason, stops being live, closes both legs, and leaves the
     /// report.
     pub(super) fn end(&mut self, id: TunnelId, close: Close, now_ms: u64) {
+        self.end_with(id, close, None, now_ms);
+    }
+
+    /// The same with a farewell of the caller's choice instead of the reason's.
+    pub(super) fn end_with(
+        &mut self,
+        id: TunnelId,
+        close: Close,
+        farewell: Option<Farewell>,
+        now_ms: u64,
+    ) {
         let table = Arc::clone(&self.table);
         let Some(record) = table.named(id).filter(|record| record.state() == Some(State::Live))
         else {
@@ -80,11 +96,19 @@ impl Engine {
         record.set_state(State::Closing);
         self.wheel.disarm(id.index);
         self.len -= 1;
-        self.clear_away(record, id, relay.reason(), now_ms);
+        let reset = relay.reason().resets();
+        let usual = if reset { Farewell::Reset } else { Farewell::Fin };
+        self.clear_away(record, id, farewell.unwrap_or(usual), now_ms);
     }
 
     /// What is left to do for a closing record; also for one that a dead worker left.
-    pub(super) fn clear_away(&mut self, record: &Record, id: TunnelId, close: Close, now_ms: u64) {
+    pub(super) fn clear_away(
+        &mut self,
+        record: &Record,
+        id: TunnelId,
+        farewell: Farewell,
+        now_ms: u64,
+    ) {
         for source in Side::BOTH {
             if let Some((chunk, _)) = record.chunk(source) {
                 record.clear_chunk(source);
@@ -92,7 +116,6 @@ impl Engine {
             }
         }
         if let Ok(constant) = record.constant() {
-            let farewell = if close.resets() { Farewell::Reset } else { Farewell::Fin };
             for side in Side::BOTH {
                 let leg = Leg::from_number(constant.legs[side]);
                 let scratch = self.table.scratch(self.thread);

@@ -18,6 +18,8 @@ pub struct Handoff {
     /// the 101 and what the upstream sent behind its own; to the upstream what the client sent
     /// behind its request.
     pub first: [Vec<u8>; 2],
+    /// What the bytes are, as far as a polite end needs to know.
+    pub framing: Framing,
     /// The timeouts.
     pub terms: Terms,
     /// The proxy's keys (peer, limit), opaque here, from which it rebuilds its counters after an
@@ -27,6 +29,19 @@ pub struct Handoff {
     pub note: Vec<u8>,
     /// When the request began, on the proxy's clock, opaque here.
     pub started_ms: u64,
+}
+
+/// How the bytes of a tunnel are divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Nobody knows.
+    Opaque,
+    /// Into WebSocket frames (RFC 6455, 5.2); towards the client they begin behind the first `head`
+    /// bytes, which are the answer that switched protocols.
+    WebSocket {
+        /// At most the length of what goes first to the client.
+        head: u32,
+    },
 }
 
 /// Why a hand-over was refused.

@@ -1,11 +1,12 @@
 //! The engine of one worker thread: every tunnel of that thread, one epoll instance, one wheel of
 //! timers.
 //!
-//! Five verbs: `adopt`, `ready`, `expire`, `close`, `recover`. It keeps no state per tunnel but a
+//! Six verbs: `adopt`, `ready`, `expire`, `close`, `drain`, `recover`. It keeps no state per tunnel but a
 //! place in the wheel: the record is the tunnel. It waits for nothing itself; the proxy nests `fd`
 //! in what it waits on.
 
 mod adopt;
+mod drain;
 mod end;
 mod handoff;
 mod ready;
@@ -22,8 +23,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-pub use handoff::{AdoptFault, Adopted, Dropped, Handoff, NOTE_MAX, Refused, Report};
-pub use recover::TakenOver;
+pub use drain::Drain;
+use drain::Leaving;
+pub use handoff::{AdoptFault, Adopted, Dropped, Framing, Handoff, NOTE_MAX, Refused, Report};
+pub use recover::{Death, TakenOver};
 #[cfg(test)]
 pub(crate) use repair::{check, repair_owner};
 pub(crate) use sockets::Sockets;
@@ -54,6 +57,10 @@ pub struct Engine {
     /// Kept for its allocation.
     due: Vec<u32>,
     len: usize,
+    /// Tunnels whose turn to be drained comes, in that order; one entry for each tunnel.
+    leaving: Leaving,
+    /// Masks the Close frames.
+    mask: u32,
 }
 
 /// What a turn found.
@@ -136,6 +143,8 @@ impl Engine {
             ended: Vec::new(),
             due: Vec::new(),
             len: 0,
+            leaving: Leaving::default(),
+            mask: now_ms.wrapping_mul(0x9e37_79b9) as u32,
         }
     }
 }

@@ -64,8 +64,15 @@ impl Engine {
         for _ in 0..count {
             let Some(id) = self.more.pop_front() else { return };
             let Some(record) = table.named(id) else { continue };
+            let kicked = record.marked(Mark::Kick);
+            if kicked {
+                record.set_touched(true, record.strikes());
+            }
             let Some(turned) = self.run(id, now_ms, |turn| turn.go_on()) else { continue };
-            record.unmark(Mark::Kick);
+            if kicked {
+                record.unmark(Mark::Kick);
+                record.set_touched(false, 0);
+            }
             for source in Side::BOTH {
                 if turned.outcome[source] == Outcome::Rest {
                     record.unmark(Mark::more(source));
@@ -140,6 +147,7 @@ impl Engine {
             spare: &mut self.spare,
             wire: &mut wire,
             now_ms,
+            mask: self.mask,
         };
         let before = shape(record);
         let Some(mut turn) = Turn::new(&mut bench, record, id) else {

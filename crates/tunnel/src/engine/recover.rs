@@ -9,11 +9,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::repair::{check, relay_of, repair_owner};
+use super::sockets::Farewell;
 use super::turn::{Bench, Wire};
 use super::{Adopted, Dropped, Engine, Recovered, Sockets};
 use crate::kernel::Hint;
 use crate::poll::{Epoll, Event, Leg};
-use crate::relay::Pipe;
 use crate::table::{Constant, EVENTS_MAX, Mark, Record, RecordFault, State, Token, TunnelId};
 use crate::{Close, Seats, Side, Table};
 
@@ -25,6 +25,15 @@ pub struct TakenOver {
     /// The records that could not be believed. Where the constant half could, there is a report as
     /// well.
     pub dropped: Vec<Dropped>,
+}
+
+/// How the worker before this one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// By somebody else's will, which says nothing about what it was doing.
+    Killed,
+    /// By a fault of its own: whatever it was adopting at that moment may be the cause.
+    Crashed,
 }
 
 /// How the legs are registered.
@@ -39,6 +48,7 @@ enum Registration {
 impl Engine {
     /// Goes on where a dead worker's engine of the same thread stopped, with its epoll instance if
     /// that is still open. All threads of the dead worker must be dead, and `seats` rebuilt since.
+    /// A record whose adoption has crashed `STRIKES_MAX` workers is dropped.
     ///
     /// # Errors
     /// If no epoll instance can be made.
@@ -46,14 +56,15 @@ impl Engine {
         table: Arc<Table>,
         seats: Arc<Seats>,
         thread: u16,
+        death: Death,
         now_ms: u64,
     ) -> io::Result<Recovered> {
         let noted = table.station(thread).and_then(|station| station.epoll());
         let Some(epoll) = noted.and_then(Epoll::inherit) else {
-            return Engine::rebuild(table, seats, thread, now_ms);
+            return Engine::rebuild_after(table, seats, thread, death, now_ms);
         };
         let mut engine = Engine::with(table, seats, thread, epoll, now_ms);
-        let taken = engine.take_over(thread, Registration::Survived, now_ms);
+        let taken = engine.take_over(thread, Registration::Survived, death, now_ms);
         Ok(Recovered { engine, adopted: taken.adopted, dropped: taken.dropped })
     }
 
@@ -68,6 +79,16 @@ impl Engine {
         thread: u16,
         now_ms: u64,
     ) -> io::Result<Recovered> {
+        Engine::rebuild_after(table, seats, thread, Death::Killed, now_ms)
+    }
+
+    fn rebuild_after(
+        table: Arc<Table>,
+        seats: Arc<Seats>,
+        thread: u16,
+        death: Death,
+        now_ms: u64,
+    ) -> io::Result<Recovered> {
         let epoll = Epoll::create()?;
         // A mark means the epoll instance that the station names: first the marks go, then the name
         // changes.
@@ -79,33 +100,40 @@ impl Engine {
         let station = table.station(thread).ok_or(io::ErrorKind::InvalidInput)?;
         station.set_epoll(epoll.raw());
         let mut engine = Engine::with(Arc::clone(&table), seats, thread, epoll, now_ms);
-        let taken = engine.take_over(thread, Registration::Anew, now_ms);
+        let taken = engine.take_over(thread, Registration::Anew, death, now_ms);
         Ok(Recovered { engine, adopted: taken.adopted, dropped: taken.dropped })
     }
 
     /// Takes over what a dead worker's engine of *another* thread carried, for when there are fewer
     /// threads now.
-    pub fn absorb(&mut self, thread: u16, now_ms: u64) -> TakenOver {
+    pub fn absorb(&mut self, thread: u16, death: Death, now_ms: u64) -> TakenOver {
         let table = Arc::clone(&self.table);
         let Some(station) = table.station(thread).filter(|_| thread != self.thread) else {
             return TakenOver::default();
         };
-        let taken = self.take_over(thread, Registration::Anew, now_ms);
+        let taken = self.take_over(thread, Registration::Anew, death, now_ms);
         let old = station.epoll();
         station.clear();
         drop(old.and_then(Epoll::inherit));
         taken
     }
 
-    fn take_over(&mut self, from: u16, how: Registration, now_ms: u64) -> TakenOver {
+    fn take_over(&mut self, from: u16, how: Registration, death: Death, now_ms: u64) -> TakenOver {
         let table = Arc::clone(&self.table);
         let mut taken = TakenOver::default();
         let Some(station) = table.station(from) else { return taken };
-        let broken = self.repair_noted(from, now_ms).err();
+        let owner = station.owner().map(|(token, _)| token.id);
+        let record = owner.and_then(|id| Some((id, table.named(id)?)));
+        let blamed = record.and_then(|(id, record)| Some((id, blame(record, death).err()?)));
+        let broken = blamed.or_else(|| self.repair_noted(from, now_ms).err());
         for index in 0..self.seats.high_water() {
             let Some(record) = table.record(index) else { break };
             let id = TunnelId { index, generation: record.generation() };
-            let fault = broken.filter(|(owner, _)| *owner == id).map(|(_, fault)| fault);
+            let fault = match broken.filter(|(owner, _)| *owner == id) {
+                Some((_, fault)) => Some(fault),
+                None if owner == Some(id) => None,
+                None => blame(record, death).err(),
+            };
             self.take_record(record, id, from, how, fault, now_ms, &mut taken);
         }
         for at in 0..(station.events() as usize).min(EVENTS_MAX) {
@@ -130,6 +158,7 @@ impl Engine {
             spare: &mut self.spare,
             wire: &mut Sockets,
             now_ms,
+            mask: 0,
         })
     }
 
@@ -153,6 +182,8 @@ impl Engine {
                     None => self.resume(record, id, how),
                 };
                 self.len += 1;
+                // What is to have a turn is still suspected.
+                record.set_touched(false, if record.waits() { record.strikes() } else { 0 });
                 match checked {
                     Ok(constant) => taken.adopted.push(self.adopted(id, &constant)),
                     Err(why) => {
@@ -165,8 +196,9 @@ impl Engine {
                 }
             }
             Some(State::Closing) if ours => {
-                let close = relay_of(record).map_or(Close::Damaged, |relay| relay.reason());
-                self.clear_away(record, id, close, now_ms);
+                let resets = relay_of(record).is_ok_and(|relay| relay.reason().resets());
+                let farewell = if resets { Farewell::Reset } else { Farewell::Fin };
+                self.clear_away(record, id, farewell, now_ms);
             }
             Some(State::Damaged) if ours || nobodys => {
                 let why = record.constant().err().unwrap_or(RecordFault::Note);
@@ -189,11 +221,15 @@ impl Engine {
         if how == Registration::Anew {
             check_legs(record, &constant)?;
         }
-        self.drop_broken_chunks(record)?;
+        self.drop_left_over_chunks(record)?;
         if how == Registration::Anew || !record.marked(Mark::Registered) {
             self.register(record, id).map_err(|_| RecordFault::Leg)?;
         }
         record.set_thread(self.thread);
+        if relay_of(record)?.is_draining() {
+            // It may have died between the beginning and the first turn.
+            record.mark(Mark::Kick);
+        }
         if record.waits() {
             self.more.push_back(id);
         }
@@ -202,10 +238,10 @@ impl Engine {
     }
 
     /// The one thing that a death between two stores leaves untidy.
-    fn drop_broken_chunks(&self, record: &Record) -> Result<(), RecordFault> {
+    fn drop_left_over_chunks(&self, record: &Record) -> Result<(), RecordFault> {
         let relay = relay_of(record)?;
         for source in Side::BOTH {
-            if relay.pipe(source) == Pipe::Broken
+            if relay.pipe(source).has_given_up()
                 && let Some((chunk, _)) = record.chunk(source)
             {
                 record.clear_chunk(source);
@@ -225,6 +261,24 @@ impl Engine {
     }
 }
 
+/// Notes that a live record is about to be touched. If a worker crashed while it was, that is a
+/// strike against it.
+///
+/// # Errors
+/// It has had as many as it gets.
+fn blame(record: &Record, death: Death) -> Result<(), RecordFault> {
+    if record.state() != Some(State::Live) {
+        return Ok(());
+    }
+    let guilty = death == Death::Crashed && record.marked(Mark::Touched);
+    let strikes = record.strikes() + u32::from(guilty);
+    record.set_touched(true, strikes);
+    if strikes >= STRIKES_MAX { Err(RecordFault::Crashed) } else { Ok(()) }
+}
+
+/// Workers that may crash over one record.
+const STRIKES_MAX: u32 = 2;
+
 /// Both numbers are the sockets that the record names, and the kernel agrees with the positions.
 fn check_legs(record: &Record, constant: &Constant) -> Result<(), RecordFault> {
     let relay = relay_of(record)?;
@@ -240,7 +294,7 @@ fn check_legs(record: &Record, constant: &Constant) -> Result<(), RecordFault> {
         let Some(counts) = counts.filter(|counts| counts.certain) else { continue };
         let read = counts.read.wrapping_sub(constant.base_read[side]);
         let written = counts.written.wrapping_sub(constant.base_written[side]);
-        let moves = |source: Side| matches!(relay.pipe(source), Pipe::Open | Pipe::Held);
+        let moves = |source: Side| relay.pipe(source).passes_on();
         let agree = (!moves(side) || read == record.read(side))
             && (!moves(side.other()) || written == record.written(side));
         if !agree {

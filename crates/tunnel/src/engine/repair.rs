@@ -9,8 +9,10 @@ use super::turn::{Bench, Wire};
 use crate::Side;
 use crate::kernel::Hint;
 use crate::poll::Leg;
-use crate::relay::{Pipe, Relay};
-use crate::table::{CHUNK_BYTES, Constant, Record, RecordFault, State, TunnelId, crash_point};
+use crate::relay::{CloseFrame, Pipe, Relay};
+use crate::table::{
+    CHUNK_BYTES, Constant, Record, RecordFault, Span, State, TunnelId, crash_point,
+};
 
 /// Repairs the noted owner of this bench's station. Does nothing if there is none. May be repeated.
 ///
@@ -35,27 +37,70 @@ fn repair<W: Wire>(
 ) -> Result<(), RecordFault> {
     let constant = record.constant()?;
     let relay = relay_of(record)?;
-    // A direction past its end has nothing in motion.
-    if !matches!(relay.pipe(source), Pipe::Open | Pipe::Held) {
-        return Ok(());
+    match relay.pipe(source) {
+        Pipe::Open | Pipe::Held => repair_passing(bench, record, &constant, &relay, source, base),
+        Pipe::Sealed => {
+            let (_, written) = ask(bench, record, &constant, &relay, source.other())?;
+            record.set_written(source.other(), written.max(record.written(source.other())));
+            check_close_frame(record, source)
+        }
+        Pipe::Bidden | Pipe::Left => {
+            let (read, _) = ask(bench, record, &constant, &relay, source)?;
+            record.set_read(source, read.max(record.read(source)));
+            Ok(())
+        }
+        // A direction past its end has nothing in motion.
+        Pipe::Ending | Pipe::Ended | Pipe::Broken | Pipe::Leaving => Ok(()),
     }
+}
+
+fn repair_passing<W: Wire>(
+    bench: &mut Bench<'_, W>,
+    record: &Record,
+    constant: &Constant,
+    relay: &Relay,
+    source: Side,
+    base: u64,
+) -> Result<(), RecordFault> {
     // While bytes are kept, the source is not read: its position was noted before the chunk was.
     if relay.pipe(source) == Pipe::Open {
-        let (read, _) = ask(bench, record, &constant, &relay, source)?;
+        let (read, _) = ask(bench, record, constant, relay, source)?;
         record.set_read(source, read.max(record.read(source)));
     }
     let sink = source.other();
-    let (_, written) = ask(bench, record, &constant, &relay, sink)?;
+    let (_, written) = ask(bench, record, constant, relay, sink)?;
     let written = written.max(record.written(sink));
     if written > record.end(source) {
         return Err(RecordFault::Position);
     }
     record.set_written(sink, written);
-    if relay.pipe(source) == Pipe::Held {
-        Ok(())
-    } else {
-        save_scratch(bench, record, source, base)
+    match record.chunk(source) {
+        Some((chunk, base)) => {
+            follow(record, source, bench.table.chunk(chunk), base);
+            Ok(())
+        }
+        None => {
+            follow(record, source, bench.scratch, base);
+            save_scratch(bench, record, source, base)
+        }
     }
+}
+
+/// The frames follow what was written: the bytes in between are where they were written from.
+fn follow(record: &Record, source: Side, bytes: Span<'_>, base: u64) {
+    let written = record.written(source.other());
+    let frames = record.frames(source);
+    if frames.position() < written {
+        let byte = |at: u64| bytes.byte(usize::try_from(at.checked_sub(base)?).ok()?);
+        record.set_frames(source, frames.advance(written, byte));
+    }
+}
+
+/// A sealed direction's sink stands at the boundary, or in the Close frame behind it.
+fn check_close_frame(record: &Record, source: Side) -> Result<(), RecordFault> {
+    let sent = record.written(source.other()).checked_sub(record.frames(source).position());
+    let fits = sent.is_some_and(|sent| sent <= CloseFrame::len_to(source.other()));
+    if fits { Ok(()) } else { Err(RecordFault::Position) }
 }
 
 /// What was read and not written lies in the scratch, and nowhere else: moves it to a chunk.
@@ -113,8 +158,12 @@ pub(crate) fn check(record: &Record) -> Result<Constant, RecordFault> {
     let constant = record.constant()?;
     let relay = relay_of(record)?;
     for source in Side::BOTH {
-        if relay.pipe(source) != Pipe::Broken {
-            record.check_positions(source)?;
+        match relay.pipe(source) {
+            Pipe::Open | Pipe::Held => record.check_positions(source)?,
+            // In a drain, what was read behind the Close frame was thrown away.
+            Pipe::Ending | Pipe::Ended if !relay.is_draining() => record.check_positions(source)?,
+            Pipe::Sealed => check_close_frame(record, source)?,
+            _ => {}
         }
     }
     Ok(constant)

@@ -54,6 +54,7 @@ impl Rig {
             seat: self.seats.reserve().unwrap(),
             legs,
             first: [Vec::new(), Vec::new()],
+            framing: Framing::Opaque,
             terms: TERMS,
             keys: [11, 22],
             note: b"a line of the log".to_vec(),
@@ -100,7 +101,7 @@ impl Rig {
         std::mem::forget(dead);
         self.seats = Seats::rebuild(Arc::clone(&self.table));
         let (table, seats) = (Arc::clone(&self.table), Arc::clone(&self.seats));
-        Engine::recover(table, seats, 0, self.now_ms).unwrap()
+        Engine::recover(table, seats, 0, Death::Killed, self.now_ms).unwrap()
     }
 
     fn crash_and_go_on(&mut self) {
@@ -466,7 +467,7 @@ fn a_lost_epoll_instance_is_made_anew_and_everything_checked() {
     rig.engine = None;
     rig.seats = Seats::rebuild(Arc::clone(&rig.table));
     let (table, seats) = (Arc::clone(&rig.table), Arc::clone(&rig.seats));
-    let recovered = Engine::recover(table, seats, 0, rig.now_ms).unwrap();
+    let recovered = Engine::recover(table, seats, 0, Death::Killed, rig.now_ms).unwrap();
     assert_eq!(recovered.dropped, []);
     assert_eq!(recovered.adopted.len(), 1);
     assert_eq!(recovered.adopted[0].note, b"a line of the log");
@@ -487,7 +488,7 @@ fn another_thread_absorbs_what_a_dead_one_carried() {
     rig.seats = Seats::rebuild(Arc::clone(&rig.table));
     let (table, seats) = (Arc::clone(&rig.table), Arc::clone(&rig.seats));
     let mut engine = Engine::new(table, seats, 1).unwrap();
-    let taken = engine.absorb(0, rig.now_ms);
+    let taken = engine.absorb(0, Death::Killed, rig.now_ms);
     assert_eq!((taken.adopted.len(), taken.dropped.len(), engine.len()), (1, 0, 1));
     rig.engine = Some(engine);
     peers.client.write_all(b"after").unwrap();

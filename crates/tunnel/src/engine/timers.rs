@@ -1,12 +1,20 @@
 //! When a tunnel is due, and for what: computed from its record, so that nothing need be moved when
 //! a byte moves.
 
-use crate::relay::{Pipe, Relay};
+use crate::relay::{Parting, Pipe, Relay};
 use crate::table::Record;
 use crate::{Close, Side};
 
 /// The nearest deadline of a tunnel; `None` if all its timers are off.
 pub(crate) fn deadline(record: &Record, relay: &Relay) -> Option<(u64, Close)> {
+    if relay.is_draining() {
+        let patience_ms = match relay.parting() {
+            Parting::Speaking => SPEAK_MAX_MS,
+            Parting::Listening => LISTEN_MAX_MS,
+            Parting::Leaving => LEAVE_MAX_MS,
+        };
+        return Some((record.fin_ms().saturating_add(patience_ms), Close::Drained));
+    }
     let terms = record.terms();
     let after = |start_ms: u64, timeout_ms: u32, close| {
         (timeout_ms > 0).then(|| (start_ms.saturating_add(u64::from(timeout_ms)), close))
@@ -29,3 +37,10 @@ pub(crate) fn deadline(record: &Record, relay: &Relay) -> Option<(u64, Close)> {
     .flatten()
     .min_by_key(|(due_ms, _)| *due_ms)
 }
+
+/// How long a drained tunnel may take to finish the frames that are under way.
+pub(crate) const SPEAK_MAX_MS: u64 = 5_000;
+/// How long a drained tunnel waits for an answer to its Close frames before it sends FINs.
+pub(crate) const LISTEN_MAX_MS: u64 = 2_000;
+/// How long a drained tunnel waits for the peers' FINs before it resets.
+pub(crate) const LEAVE_MAX_MS: u64 = 2_000;

@@ -10,7 +10,7 @@ use std::io;
 
 use crate::kernel::{Counts, Hint};
 use crate::poll::{Got, Leg};
-use crate::relay::{Pipe, Relay, Step};
+use crate::relay::{CloseFrame, Pipe, Relay, Step};
 use crate::table::{CHUNK_BYTES, Mark, Record, Span, Station, Table, Token, TunnelId, crash_point};
 use crate::{Close, Seats, Side};
 
@@ -33,6 +33,8 @@ pub(crate) struct Bench<'b, W> {
     pub(crate) spare: &'b mut Option<u32>,
     pub(crate) wire: &'b mut W,
     pub(crate) now_ms: u64,
+    /// Masks the Close frames of a drain.
+    pub(crate) mask: u32,
 }
 
 /// How much there is to do for one direction.
@@ -93,8 +95,8 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     /// `side` may have bytes or its end to give.
     #[inline]
     pub(crate) fn readable(&mut self, side: Side, urge: Urge) {
-        // Kept bytes go first; reading follows by itself once they are gone.
-        if self.relay.pipe(side) != Pipe::Held {
+        // What waits for the sink goes first; reading follows by itself once it is gone.
+        if !self.relay.pipe(side).waits_for_sink() {
             self.urge(side, urge);
         }
     }
@@ -102,7 +104,7 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     /// `side` may take bytes again.
     #[inline]
     pub(crate) fn writable(&mut self, side: Side) {
-        if self.relay.pipe(side.other()) == Pipe::Held {
+        if self.relay.pipe(side.other()).waits_for_sink() {
             self.urge(side.other(), Urge::ReadDry);
         }
     }
@@ -113,6 +115,22 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         if !self.relay.has_finned(side) {
             self.relay.handle_finned(side);
             self.record.set_relay(self.relay.pack());
+        }
+    }
+
+    /// Begins to end it politely. The code is noted by then, so that one store begins it all.
+    pub(crate) fn drain(&mut self) {
+        if !self.relay.has_failure() {
+            self.record.set_fin_ms(self.bench.now_ms.max(1));
+            self.change(Relay::handle_drain);
+        }
+    }
+
+    /// The time for speaking or listening is over: both sides get a FIN.
+    pub(crate) fn leave(&mut self) {
+        for source in Side::BOTH {
+            self.change(|relay| relay.handle_left(source));
+            self.urge(source, Urge::ReadDry);
         }
     }
 
@@ -151,6 +169,9 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     fn pump(&mut self, source: Side, mut urge: Urge) -> Outcome {
         let mut reads = 0;
         loop {
+            if self.relay.is_draining() {
+                self.part(source);
+            }
             match self.relay.pipe(source).step() {
                 Step::Read if urge == Urge::Flush => return Outcome::Rest,
                 Step::Read if reads == READS_MAX => return Outcome::More,
@@ -167,6 +188,20 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
                     }
                     // While bytes were kept, the source's events went by unheard.
                     urge = if urge == Urge::Flush { urge } else { Urge::ReadDry };
+                }
+                Step::Bid => {
+                    if self.bid(source) == Flushed::Blocked {
+                        return Outcome::Rest;
+                    }
+                    urge = Urge::ReadDry;
+                }
+                Step::Drop if urge == Urge::Flush => return Outcome::Rest,
+                Step::Drop if reads == READS_MAX => return Outcome::More,
+                Step::Drop => {
+                    reads += 1;
+                    if self.throw_away(source) == Reading::Stop {
+                        return Outcome::Rest;
+                    }
                 }
                 Step::Shut => {
                     self.bench.wire.shut(self.leg(source.other()));
@@ -224,16 +259,110 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     #[inline]
     fn send(&mut self, source: Side, bytes: usize, position: u64) {
         let sink = source.other();
-        let sent = match self.bench.wire.send(self.leg(sink), self.bench.scratch.part(0, bytes)) {
-            Got::Bytes(sent) => sent.min(bytes),
+        let wanted = self.allowed(source, self.bench.scratch.part(0, bytes), position, position);
+        let sent = match self.bench.wire.send(self.leg(sink), self.bench.scratch.part(0, wanted)) {
+            Got::Bytes(sent) => sent.min(wanted),
             Got::Blocked => 0,
             Got::Failed(fault) => return self.sink_failed(source, fault),
         };
         if sent > 0 {
             self.record.set_written(sink, position + sent as u64);
+            self.follow(source, self.bench.scratch.part(0, bytes), position, sent);
         }
-        if sent < bytes {
+        if sent == wanted && wanted < bytes {
+            // At the boundary that a drain was waiting for.
+            self.change(|relay| relay.handle_sealed(source));
+        } else if sent < bytes {
             self.keep(source, self.bench.scratch.part(sent, bytes), position + sent as u64);
+        }
+    }
+
+    /// Moves the frames on over the first `sent` of `bytes`, which begin at `base`. For most
+    /// messages that is one look at one header.
+    #[inline]
+    fn follow(&self, source: Side, bytes: Span<'_>, base: u64, sent: usize) {
+        let (frames, end) = (self.record.frames(source), base + sent as u64);
+        if frames.position() < end {
+            let byte = |at: u64| bytes.byte(at.checked_sub(base)? as usize);
+            self.record.set_frames(source, frames.advance(end, byte));
+        }
+    }
+
+    /// How many of `bytes` may be sent from `position` on: a drain stops at a frame's end.
+    #[inline]
+    fn allowed(&self, source: Side, bytes: Span<'_>, base: u64, position: u64) -> usize {
+        let end = base + bytes.len() as u64;
+        if self.relay.is_draining() {
+            let byte = |at: u64| bytes.byte(at.checked_sub(base)? as usize);
+            let stop = self.record.frames(source).boundary(position, end, byte);
+            return stop.saturating_sub(position) as usize;
+        }
+        end.saturating_sub(position) as usize
+    }
+
+    /// In a drain: what can be given up now is.
+    fn part(&mut self, source: Side) {
+        let (pipe, frames) = (self.relay.pipe(source), self.record.frames(source));
+        if !pipe.passes_on() {
+            return;
+        }
+        if frames.at_boundary(self.record.written(source.other())) {
+            self.change(|relay| relay.handle_sealed(source));
+        } else if frames.is_opaque() && pipe == Pipe::Open {
+            self.change(|relay| relay.handle_left(source));
+        }
+    }
+
+    /// Sends the Close frame, or the rest of it: the sink's position tells how much it has.
+    fn bid(&mut self, source: Side) -> Flushed {
+        let sink = source.other();
+        let written = self.record.written(sink);
+        let sent = written.saturating_sub(self.record.frames(source).position());
+        if sent == 0 {
+            self.record.set_close_mask(source, self.bench.mask);
+        }
+        let mask = self.record.close_mask(source);
+        let frame = CloseFrame::to(sink, self.record.close_code(), mask);
+        let rest = frame.rest(sent);
+        if !rest.is_empty() {
+            self.own(source, written);
+            self.bench.scratch.fill(rest);
+            let span = self.bench.scratch.part(0, rest.len());
+            let sent = match self.bench.wire.send(self.leg(sink), span) {
+                Got::Bytes(sent) => sent.min(rest.len()),
+                Got::Blocked => return Flushed::Blocked,
+                Got::Failed(fault) => {
+                    self.sink_failed(source, fault);
+                    return Flushed::Done;
+                }
+            };
+            self.record.set_written(sink, written + sent as u64);
+            if sent < rest.len() {
+                return Flushed::Blocked;
+            }
+        }
+        self.change(|relay| relay.handle_bidden(source));
+        Flushed::Done
+    }
+
+    /// Reads what nobody gets any more, to learn of the end behind it.
+    fn throw_away(&mut self, source: Side) -> Reading {
+        self.own(source, 0);
+        match self.bench.wire.recv(self.leg(source), self.bench.scratch) {
+            Got::Bytes(0) => {
+                crash_point();
+                self.change(|relay| relay.handle_end(source));
+                Reading::Continue
+            }
+            Got::Bytes(bytes) => {
+                self.record.set_read(source, self.record.read(source) + bytes as u64);
+                Reading::Continue
+            }
+            Got::Blocked => Reading::Stop,
+            Got::Failed(fault) => {
+                self.change(|relay| relay.handle_source_failed(source, fault));
+                Reading::Continue
+            }
         }
     }
 
@@ -263,8 +392,10 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         // A kill between the last byte's note and the chunk's leaves an empty one.
         if kept.len() > 0 {
             self.own(source, base);
-            let sent = match self.bench.wire.send(self.leg(sink), kept) {
-                Got::Bytes(sent) => sent.min(kept.len()),
+            let whole = self.bench.table.chunk(chunk).part(0, stop);
+            let wanted = self.allowed(source, whole, base, written);
+            let sent = match self.bench.wire.send(self.leg(sink), kept.part(0, wanted)) {
+                Got::Bytes(sent) => sent.min(wanted),
                 Got::Blocked => return Flushed::Blocked,
                 Got::Failed(fault) => {
                     self.sink_failed(source, fault);
@@ -272,10 +403,16 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
                 }
             };
             self.record.set_written(sink, written + sent as u64);
+            self.follow(source, whole, base, start + sent);
             self.record.set_active_ms(self.bench.now_ms);
             self.record.set_stall_ms(source, self.bench.now_ms);
-            if sent < kept.len() {
+            if sent < wanted {
                 return Flushed::Blocked;
+            }
+            if sent < kept.len() {
+                // At the boundary that a drain was waiting for.
+                self.change(|relay| relay.handle_sealed(source));
+                return Flushed::Done;
             }
         }
         self.record.clear_chunk(source);
@@ -292,13 +429,15 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
 
     /// Lets the relay move and notes where it is now.
     fn change(&mut self, event: impl FnOnce(&mut Relay)) {
+        let before = self.relay.parting();
         event(&mut self.relay);
-        if self.relay.is_half() && self.record.fin_ms() == 0 {
+        let parts = self.relay.is_draining() && self.relay.parting() != before;
+        if parts || self.relay.is_half() && self.record.fin_ms() == 0 {
             self.record.set_fin_ms(self.bench.now_ms.max(1));
         }
         self.record.set_relay(self.relay.pack());
         for source in Side::BOTH {
-            if self.relay.pipe(source) == Pipe::Broken
+            if self.relay.pipe(source).has_given_up()
                 && let Some((chunk, _)) = self.record.chunk(source)
             {
                 self.record.clear_chunk(source);

@@ -5,10 +5,14 @@
 //! it from the record's relay word and chunk words, tells it what happened, and packs it again.
 //! `engine::turn` drives it.
 
+mod close_frame;
+mod frames;
 mod pipe;
 #[cfg(test)]
 pub(crate) mod sim;
 
+pub(crate) use close_frame::CloseFrame;
+pub(crate) use frames::Frames;
 pub(crate) use pipe::{Pipe, Step};
 
 use crate::{Close, Side};
@@ -26,6 +30,17 @@ pub(crate) struct Relay {
     finned: [bool; 2],
     /// The first reason that is not an orderly end.
     failure: Option<Close>,
+}
+
+/// How far a tunnel that is being drained has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// A frame is still to be finished, or a Close frame to be sent.
+    Speaking,
+    /// Both sides have been told; one of them is to answer or to end.
+    Listening,
+    /// FINs are sent; the peers' are missing.
+    Leaving,
 }
 
 /// How a connection failed.
@@ -62,7 +77,11 @@ impl Relay {
             _ => return None,
         };
         let flag = |bit: u32| word >> bit & 1 != 0;
-        let pipe = |source: Side| unpack_pipe(word >> (2 * source.index()) & 3, kept[source]);
+        let pipe = |source: Side| {
+            let low = word >> (2 * source.index()) & 3;
+            let high = word >> (PARTING_SHIFT + source.index() as u32) & 1;
+            unpack_pipe(high << 2 | low, kept[source])
+        };
         Some(Relay {
             pipes: [pipe(Side::Client)?, pipe(Side::Upstream)?],
             first_fin,
@@ -77,8 +96,13 @@ impl Relay {
     pub(crate) fn pack(&self) -> u32 {
         let flag = |set: bool, bit: u32| u32::from(set) << bit;
         let fin = self.first_fin.map_or(0, |side| side.index() as u32 + 1);
-        pack_pipe(self.pipes[Side::Client])
-            | pack_pipe(self.pipes[Side::Upstream]) << 2
+        let pipe = |source: Side| {
+            let code = pack_pipe(self.pipes[source]);
+            let at = source.index() as u32;
+            (code & 3) << (2 * at) | (code >> 2) << (PARTING_SHIFT + at)
+        };
+        pipe(Side::Client)
+            | pipe(Side::Upstream)
             | fin << FIRST_FIN_SHIFT
             | flag(self.failed[Side::Client], FAILED_SHIFT)
             | flag(self.failed[Side::Upstream], FAILED_SHIFT + 1)
@@ -125,6 +149,26 @@ impl Relay {
         }
     }
 
+    /// A drain begins: the tunnel ends for this reason, and politely.
+    pub(crate) fn handle_drain(&mut self) {
+        self.handle_close(Close::Drained);
+    }
+
+    /// Nothing more of `source` is passed on: a Close frame takes its place in front of the sink.
+    pub(crate) fn handle_sealed(&mut self, source: Side) {
+        self.pipes[source] = self.pipes[source].sealed();
+    }
+
+    /// The Close frame was sent completely.
+    pub(crate) fn handle_bidden(&mut self, source: Side) {
+        self.pipes[source] = self.pipes[source].bidden();
+    }
+
+    /// The sink gets our FIN, although the source has not ended.
+    pub(crate) fn handle_left(&mut self, source: Side) {
+        self.pipes[source] = self.pipes[source].left();
+    }
+
     /// The FIN of `source` was passed on.
     pub(crate) fn handle_shut(&mut self, source: Side) {
         self.pipes[source] = self.pipes[source].shut();
@@ -146,6 +190,29 @@ impl Relay {
     /// Ends it for a reason from outside: a timer, the operator. The first reason wins.
     pub(crate) fn handle_close(&mut self, close: Close) {
         self.failure.get_or_insert(close);
+    }
+
+    /// Whether it is being drained.
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.failure == Some(Close::Drained)
+    }
+
+    /// Whether anything but an orderly end has been noted.
+    pub(crate) fn has_failure(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// How far a drain has come.
+    pub(crate) fn parting(&self) -> Parting {
+        let any = |wanted: &[Pipe]| self.pipes.iter().any(|pipe| wanted.contains(pipe));
+        if any(&[Pipe::Open, Pipe::Held, Pipe::Ending, Pipe::Sealed]) {
+            Parting::Speaking
+        } else if any(&[Pipe::Bidden]) {
+            Parting::Listening
+        } else {
+            Parting::Leaving
+        }
     }
 
     /// The reason, once nothing can move any more.
@@ -180,10 +247,15 @@ fn pack_pipe(pipe: Pipe) -> u32 {
         Pipe::Ending => 1,
         Pipe::Ended => 2,
         Pipe::Broken => 3,
+        Pipe::Sealed => 4,
+        Pipe::Bidden => 5,
+        Pipe::Leaving => 6,
+        Pipe::Left => 7,
     }
 }
 
-/// A broken pipe may still have its chunk, for the moment between two stores; an ended one may not.
+/// A pipe that passes nothing on any more may still have its chunk, for the moment between two
+/// stores; an ended one may not.
 #[inline]
 fn unpack_pipe(bits: u32, kept: bool) -> Option<Pipe> {
     match (bits, kept) {
@@ -192,6 +264,10 @@ fn unpack_pipe(bits: u32, kept: bool) -> Option<Pipe> {
         (1, false) => Some(Pipe::Ending),
         (2, false) => Some(Pipe::Ended),
         (3, _) => Some(Pipe::Broken),
+        (4, _) => Some(Pipe::Sealed),
+        (5, false) => Some(Pipe::Bidden),
+        (6, _) => Some(Pipe::Leaving),
+        (7, false) => Some(Pipe::Left),
         _ => None,
     }
 }
@@ -199,6 +275,8 @@ fn unpack_pipe(bits: u32, kept: bool) -> Option<Pipe> {
 const FIRST_FIN_SHIFT: u32 = 4;
 const FAILED_SHIFT: u32 = 6;
 const FINNED_SHIFT: u32 = 8;
+/// The third bit of each pipe's code.
+const PARTING_SHIFT: u32 = 10;
 const FAILURE_SHIFT: u32 = 16;
 
 #[cfg(test)]
@@ -238,6 +316,34 @@ mod tests {
         relay.handle_source_failed(Side::Upstream, Fault::Lost);
         relay.handle_close(Close::Operator);
         assert_eq!(relay.verdict(), Some(Close::UpstreamLost));
+    }
+
+    #[test]
+    fn a_drain_speaks_then_listens_then_leaves() {
+        let mut relay = Relay::fresh();
+        relay.handle_drain();
+        for source in Side::BOTH {
+            assert_eq!(relay.parting(), Parting::Speaking);
+            relay.handle_sealed(source);
+            assert_eq!(relay.pipe(source).step(), Step::Bid);
+            relay.handle_bidden(source);
+        }
+        assert_eq!((relay.parting(), relay.verdict()), (Parting::Listening, None));
+        relay.handle_left(Side::Client);
+        assert_eq!(
+            (relay.parting(), relay.pipe(Side::Client).step()),
+            (Parting::Listening, Step::Shut)
+        );
+        relay.handle_shut(Side::Client);
+        // The upstream's FIN is passed on at once.
+        relay.handle_end(Side::Upstream);
+        relay.handle_shut(Side::Upstream);
+        assert_eq!(
+            (relay.parting(), relay.pipe(Side::Client).step()),
+            (Parting::Leaving, Step::Drop)
+        );
+        relay.handle_end(Side::Client);
+        assert_eq!(relay.verdict(), Some(Close::Drained));
     }
 
     #[test]

@@ -149,6 +149,14 @@ impl<'m> Span<'m> {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.ptr.as_ptr(), len) }
     }
 
+    /// The byte at `at`, if there is one.
+    #[inline]
+    pub(crate) fn byte(self, at: usize) -> Option<u8> {
+        // SAFETY: inside the mapping (checked); another process may write it at any time, which a
+        // volatile read of one byte allows.
+        (at < self.len).then(|| unsafe { self.ptr.add(at).read_volatile() })
+    }
+
     /// Copies as much of `other` as fits to the start.
     pub(crate) fn fill_from(self, other: Span<'_>) {
         // SAFETY: both ends are inside mappings; `copy` allows overlap.

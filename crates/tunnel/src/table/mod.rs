@@ -244,7 +244,7 @@ impl Table {
 
 const MAGIC: u64 = u64::from_le_bytes(*b"PERDTUNL");
 /// Changes with every change of the layout, a record's included.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[cfg(test)]
 mod tests {

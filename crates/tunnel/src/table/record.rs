@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::CHUNK_BYTES;
 use super::station::crash_point;
+use crate::relay::Frames;
 use crate::{Side, Terms};
 
 /// The life of a record.
@@ -54,8 +55,8 @@ pub(crate) struct Record {
     active_ms: AtomicU64,
     fin_ms: AtomicU64,
     stall_ms: [AtomicU64; 2],
-    /// Room for the two pipes of a spliced direction and for the record layer's slab; zero today.
-    room: [AtomicU32; 6],
+    frames: [AtomicU64; 2],
+    begun: [AtomicU32; 2],
 }
 
 const _: () = assert!(size_of::<Record>() == RECORD_BYTES);
@@ -101,6 +102,8 @@ pub enum RecordFault {
     Leg,
     /// The kernel's counters did not come to rest.
     Counters,
+    /// Its adoption has crashed the worker again and again.
+    Crashed,
 }
 
 impl Record {
@@ -131,7 +134,7 @@ impl Record {
         self.relay.store(0, Ordering::Relaxed);
         self.marks.store(0, Ordering::Relaxed);
         self.fin_ms.store(0, Ordering::Relaxed);
-        self.room.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        Side::BOTH.iter().for_each(|&source| self.start_frames(source, Frames::OPAQUE));
         self.checksum.store(c.checksum(), Ordering::Release);
     }
 
@@ -226,7 +229,8 @@ impl Record {
     /// Whether it waits for a turn without an event: it is in one of its engine's lists exactly
     /// then.
     pub(crate) fn waits(&self) -> bool {
-        self.marks.load(Ordering::Relaxed) & !(Mark::Registered as u32) != 0
+        let waiting = Mark::Kick as u32 | Mark::MoreClient as u32 | Mark::MoreUpstream as u32;
+        self.marks.load(Ordering::Relaxed) & waiting != 0
     }
 
     pub(crate) fn marked(&self, mark: Mark) -> bool {
@@ -242,6 +246,72 @@ impl Record {
     pub(crate) fn unmark(&self, mark: Mark) {
         crash_point();
         self.marks.store(self.marks.load(Ordering::Relaxed) & !(mark as u32), Ordering::Release);
+        crash_point();
+    }
+
+    /// How often its adoption has crashed a worker, as far as is noted.
+    pub(crate) fn strikes(&self) -> u32 {
+        self.marks.load(Ordering::Relaxed) >> STRIKES_SHIFT & STRIKES_MASK
+    }
+
+    /// Sets the strikes and, in the same store, whether it is being touched: what is touched when a
+    /// worker crashes is to blame.
+    pub(crate) fn set_touched(&self, touched: bool, strikes: u32) {
+        let keep = !(STRIKES_MASK << STRIKES_SHIFT | Mark::Touched as u32);
+        let word = strikes.min(STRIKES_MASK) << STRIKES_SHIFT;
+        let word = word | if touched { Mark::Touched as u32 } else { 0 };
+        crash_point();
+        let marks = self.marks.load(Ordering::Relaxed) & keep | word;
+        self.marks.store(marks, Ordering::Release);
+        crash_point();
+    }
+
+    /// The code of the Close frames of its drain; goes before the relay says that it drains.
+    pub(crate) fn set_close_code(&self, code: u16) {
+        let marks = self.marks.load(Ordering::Relaxed) & ((1 << CODE_SHIFT) - 1);
+        crash_point();
+        self.marks.store(marks | u32::from(code) << CODE_SHIFT, Ordering::Release);
+        crash_point();
+    }
+
+    pub(crate) fn close_code(&self) -> u16 {
+        (self.marks.load(Ordering::Acquire) >> CODE_SHIFT) as u16
+    }
+
+    /// The mask of the Close frame that `source`'s sink gets. The word is free: a sealed direction
+    /// keeps no bytes. Set while nothing of the frame is sent, so that all of it has one mask.
+    pub(crate) fn set_close_mask(&self, source: Side, mask: u32) {
+        crash_point();
+        self.chunk_base[source].store(u64::from(mask), Ordering::Release);
+        crash_point();
+    }
+
+    pub(crate) fn close_mask(&self, source: Side) -> u32 {
+        self.chunk_base[source].load(Ordering::Acquire) as u32
+    }
+
+    /// Where the frames that flow from `source` stand.
+    #[inline]
+    pub(crate) fn frames(&self, source: Side) -> Frames {
+        let next = self.frames[source].load(Ordering::Acquire);
+        Frames::from_words(next, self.begun[source].load(Ordering::Relaxed))
+    }
+
+    /// Sets both words at once; the record must not be live.
+    pub(crate) fn start_frames(&self, source: Side, frames: Frames) {
+        let (next, begun) = frames.words();
+        self.begun[source].store(begun, Ordering::Relaxed);
+        self.frames[source].store(next, Ordering::Release);
+    }
+
+    /// Moves on. The position goes first: it makes a header that was begun before it count no more.
+    #[inline]
+    pub(crate) fn set_frames(&self, source: Side, frames: Frames) {
+        let (next, begun) = frames.words();
+        crash_point();
+        self.frames[source].store(next, Ordering::Release);
+        crash_point();
+        self.begun[source].store(begun, Ordering::Release);
         crash_point();
     }
 
@@ -357,7 +427,14 @@ pub(crate) enum Mark {
     MoreClient = 4,
     /// The upstream may have more to give, and no event will say so.
     MoreUpstream = 8,
+    /// It is being adopted, or has the first turn after that.
+    Touched = 16,
 }
+
+// The other fields of the word of the marks: 2 bits and 16.
+const STRIKES_SHIFT: u32 = 8;
+const STRIKES_MASK: u32 = 3;
+const CODE_SHIFT: u32 = 16;
 
 impl Mark {
     pub(crate) const fn more(source: Side) -> Mark {
@@ -397,6 +474,6 @@ impl Constant {
 }
 
 /// "PTR" and the version of the record: a change of the layout changes it.
-pub(crate) const RECORD_MAGIC: u32 = 0x5054_5201;
+pub(crate) const RECORD_MAGIC: u32 = 0x5054_5202;
 /// The size of one record.
 pub(crate) const RECORD_BYTES: usize = 256;

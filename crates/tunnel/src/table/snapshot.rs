@@ -3,6 +3,8 @@
 //! It changes nothing and believes nothing. `perdura tunnels` and the metrics use it.
 
 use super::{Record, State, Table, TunnelId};
+use crate::Side;
+use crate::relay::Relay;
 
 /// Walks over the table; each step gives one live tunnel. Bounded by the number of records.
 pub struct Snapshot<'t> {
@@ -50,16 +52,20 @@ impl<'t> Snapshot<'t> {
             return None;
         }
         let constant = record.constant().ok()?;
+        let kept = Side::BOTH.map(|source| record.chunk(source).is_some());
+        let relay = Relay::unpack(record.relay(), kept);
         let copy = LiveTunnel {
             id: TunnelId { index, generation: constant.generation },
             thread: record.thread(),
-            read: crate::Side::BOTH.map(|side| record.read(side)),
-            written: crate::Side::BOTH.map(|side| record.written(side)),
-            kept: crate::Side::BOTH
-                .map(|sink| record.end(sink.other()).saturating_sub(record.written(sink))),
+            read: Side::BOTH.map(|side| record.read(side)),
+            written: Side::BOTH.map(|side| record.written(side)),
+            kept: Side::BOTH.map(|sink| {
+                let kept = record.end(sink.other()).saturating_sub(record.written(sink));
+                record.chunk(sink.other()).map_or(0, |_| kept)
+            }),
             started_ms: constant.started_ms,
             active_ms: record.active_ms(),
-            half_closed: record.fin_ms() != 0,
+            half_closed: relay.is_some_and(|relay| relay.is_half()),
             keys: constant.keys,
             note: self.table.note(constant.note_granule, constant.note_bytes).to_vec(),
         };

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use perdura_tunnel::{Batch, Engine, Handoff, Limits, Seats, Table, Terms};
+use perdura_tunnel::{Batch, Death, Engine, Framing, Handoff, Limits, Seats, Table, Terms};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::Forgets;
@@ -32,6 +32,7 @@ impl Master {
             seat: self.seats.reserve().expect("a seat"),
             legs: [client.into(), upstream.into()],
             first: [Vec::new(), Vec::new()],
+            framing: Framing::WebSocket { head: 0 },
             terms: Terms::default(),
             keys: [0; 2],
             note: Vec::new(),
@@ -83,7 +84,7 @@ impl Master {
 
     fn work(&self) -> ! {
         let seats = Seats::rebuild(Arc::clone(&self.table));
-        let recovered = Engine::recover(Arc::clone(&self.table), seats, 0, now_ms());
+        let recovered = Engine::recover(Arc::clone(&self.table), seats, 0, Death::Killed, now_ms());
         let Ok(mut recovered) = recovered else { std::process::exit(2) };
         if !recovered.dropped.is_empty() {
             std::process::exit(3);

@@ -191,6 +191,7 @@ impl Sim {
             spare: &mut self.spare,
             wire: &mut self.net,
             now_ms: 1,
+            mask: 0x1234_5678,
         };
         let mut turn = Turn::new(&mut bench, record, id).expect("a relay's own word");
         urge(&mut turn);
@@ -241,6 +242,7 @@ impl Sim {
                 spare: &mut self.spare,
                 wire: &mut self.net,
                 now_ms: 1,
+                mask: 0,
             };
             repair_owner(&mut bench).map_err(|fault| format!("repair: {fault:?}"))?;
         }

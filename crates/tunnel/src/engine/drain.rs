@@ -105,7 +105,7 @@ impl Engine {
         self.arm(id);
     }
 
-    fn is_draining(&self, id: TunnelId) -> bool {
+    pub(super) fn is_draining(&self, id: TunnelId) -> bool {
         let record = self.table.named(id);
         record.is_some_and(|r| super::repair::relay_of(r).is_ok_and(|relay| relay.is_draining()))
     }

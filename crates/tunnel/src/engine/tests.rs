@@ -1,6 +1,8 @@
 //! The engine on real sockets: relaying, half-close, ends, timers, limits, and rebuilding from the
 //! table alone.
 
+mod drain;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -8,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::*;
-use crate::table::{CHUNK_BYTES, RecordFault};
+use crate::table::{CHUNK_BYTES, Mark, RecordFault};
 use crate::{Close, Limits, Side, Terms};
 
 /// A table, its seats and one engine.

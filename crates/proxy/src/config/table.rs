@@ -114,3 +114,8 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
 pub fn manual_pages() -> Vec<(String, String)> {
     perdura_conf::manual::pages(&entries())
 }
+
+#[cfg(test)]
+mod documented;
+#[cfg(test)]
+mod tests;

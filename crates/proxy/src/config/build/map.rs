@@ -115,7 +115,7 @@ impl Builder<'_> {
             Added::Conflicting => {
                 let text = text.to_ascii_lowercase();
                 Err(Fault::new(key.place, format!("conflicting parameter \"{text}\""))
-                    .hint("keys are compared without regard to case"))
+                    .hint("another entry has this key; case does not count"))
             }
         }
     }

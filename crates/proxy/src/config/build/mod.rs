@@ -190,15 +190,17 @@ impl<'a> Builder<'a> {
                 Ok(()) => Fault::new(place, format!("\"{name}\" directive is not allowed here")),
             };
         }
-        if let Some((_, why)) = known::WITHOUT_MEANING.iter().find(|(word, _)| *word == name) {
-            return Fault::notice(place, format!("\"{name}\" has no effect: {why}"));
+        if let Some(idle) = known::WITHOUT_MEANING.iter().find(|entry| entry.name == name) {
+            let notice = || Fault::notice(place, format!("\"{name}\" has no effect: {}", idle.doc));
+            return check_entry(idle, statement, context).err().unwrap_or_else(notice);
         }
         let family = known::NOT_YET_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         if family || known::NOT_YET.contains(&&*name) {
             return Fault::new(place, format!("directive \"{name}\" is not supported yet"))
                 .hint("the manual lists what is; take the line out if the rest is enough");
         }
-        let all = entries.iter().map(|(_, entry)| entry.name).chain(known::NOT_YET.iter().copied());
+        let all = entries.iter().map(|(_, entry)| entry).chain(known::WITHOUT_MEANING);
+        let all = all.map(|entry| entry.name).chain(known::NOT_YET.iter().copied());
         perdura_conf::unknown_directive(statement, all)
     }
 

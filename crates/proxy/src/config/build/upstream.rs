@@ -5,7 +5,7 @@ use crate::config::Address;
 use crate::modules::upstream::{Role, Server};
 use crate::modules::upstream_block;
 use crate::upstream::{Authority, Group, HTTP_PORT, Host, Keepalive, Peer};
-use perdura_conf::{Context, Fault, Number, Time, Word};
+use perdura_conf::{Context, Fault, Number, Statement, Time, Word};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,26 +31,18 @@ impl Builder<'_> {
                 written.set(statement, Context::Upstream, reader)
             });
             let settings = self.settle(&nowhere(), |reader| written.settle(reader)).upstream;
+            // A line that could not be read was perhaps meant to be a server.
+            let readable = self.faults.len() == faults_before;
             let mut peers = Vec::new();
             for server in &settings.server.0 {
                 peers.extend(self.peers(server));
             }
-            if settings.server.0.is_empty() {
-                // A line that could not be read was perhaps meant to be one.
-                if self.faults.len() == faults_before {
-                    let fault = Fault::new(block.name.place, "no servers are inside upstream");
-                    self.faults.push(fault.hint("add a line such as: server 127.0.0.1:8080;"));
-                }
-                continue;
+            if let Some(fault) = servers_fault(&settings.server.0, block, name)
+                && readable
+            {
+                self.faults.push(fault);
             }
-            if settings.server.0.iter().all(|server| server.role == Role::Backup) {
-                let fault = format!("no servers in upstream \"{}\"", name.text());
-                self.faults.push(
-                    Fault::new(block.name.place, fault).hint(
-                        "all of them are \"backup\": there is nothing that they stand in for",
-                    ),
-                );
-            }
+            // A broken group is known all the same, or whoever names it would be at fault too.
             let keepalive = Keepalive {
                 connections: settings.keepalive.connections,
                 local: settings.keepalive.local,
@@ -153,6 +145,19 @@ impl Builder<'_> {
         groups.insert(key, Arc::clone(&group));
         Some(group)
     }
+}
+
+/// What is wrong with the servers of a group as a whole.
+fn servers_fault(servers: &[Server], block: &Statement, name: &Word) -> Option<Fault> {
+    if servers.is_empty() {
+        let fault = Fault::new(block.name.place, "no servers are inside upstream");
+        return Some(fault.hint("add a line such as: server 127.0.0.1:8080;"));
+    }
+    let fault = format!("no servers in upstream \"{}\"", name.text());
+    servers.iter().all(|server| server.role == Role::Backup).then(|| {
+        Fault::new(block.name.place, fault)
+            .hint("all of them are \"backup\": there is nothing that they stand in for")
+    })
 }
 
 /// The key of a server that no `upstream` block names: a slash cannot stand in a group's name.

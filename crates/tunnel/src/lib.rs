@@ -29,7 +29,7 @@ mod wheel;
 pub use close::Close;
 pub use engine::{
     AdoptFault, Adopted, Batch, Death, Drain, Dropped, Engine, Framing, Handoff, NOTE_MAX,
-    Recovered, Refused, Report, TakenOver,
+    Prepared, Recovered, Refused, Report, TakenOver, TransferFault,
 };
 pub use seats::{Seat, Seats};
 pub use side::Side;

@@ -16,6 +16,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod transfer;
 mod turn;
 
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ pub use recover::{Death, TakenOver};
 #[cfg(test)]
 pub(crate) use repair::{check, repair_owner};
 pub(crate) use sockets::Sockets;
+pub use transfer::{Prepared, TransferFault};
 #[cfg(test)]
 pub(crate) use turn::{Bench, Outcome, Turn, Turned, Urge, Wire};
 

@@ -251,7 +251,7 @@ impl Engine {
         Ok(())
     }
 
-    fn adopted(&self, id: TunnelId, constant: &Constant) -> Adopted {
+    pub(super) fn adopted(&self, id: TunnelId, constant: &Constant) -> Adopted {
         Adopted {
             id,
             keys: constant.keys,
@@ -280,7 +280,7 @@ fn blame(record: &Record, death: Death) -> Result<(), RecordFault> {
 const STRIKES_MAX: u32 = 2;
 
 /// Both numbers are the sockets that the record names, and the kernel agrees with the positions.
-fn check_legs(record: &Record, constant: &Constant) -> Result<(), RecordFault> {
+pub(super) fn check_legs(record: &Record, constant: &Constant) -> Result<(), RecordFault> {
     let relay = relay_of(record)?;
     for side in Side::BOTH {
         let leg = Leg::from_number(constant.legs[side]);

@@ -19,6 +19,8 @@ use layout::Layout;
 pub use layout::{CHUNK_BYTES, CHUNKS_MAX, Limits, NOTE_GRANULE, RECORDS_MAX, THREADS_MAX};
 use map::Map;
 pub(crate) use map::Span;
+#[cfg(test)]
+pub(crate) use record::RECORD_BYTES;
 pub use record::RecordFault;
 pub(crate) use record::{Constant, Mark, Record, State};
 pub use snapshot::{LiveTunnel, Snapshot};
@@ -205,6 +207,25 @@ impl Table {
             }
         }
         keep
+    }
+
+    /// Copies all but the state and the thread of the moving half of another table's record. Ours
+    /// must not be live.
+    pub(crate) fn copy_moving(&self, index: u32, other: &Table, theirs: u32) {
+        let (from, to) = (record::BEHIND_THREAD, record::RECORD_BYTES);
+        let bytes = |table: &Table, index| table.layout.record(index);
+        let theirs = other.map.span(bytes(other, theirs), to).part(from, to);
+        self.map.span(bytes(self, index), to).part(from, to).fill_from(theirs);
+    }
+
+    /// Name and descriptors of every live tunnel, for who hands them to another process while the
+    /// engines stand still.
+    pub fn live_legs(&self) -> impl Iterator<Item = (TunnelId, [i32; 2])> {
+        (0..self.high_water()).filter_map(|index| {
+            let record = self.record(index).filter(|r| r.state() == Some(State::Live))?;
+            let constant = record.constant().ok()?;
+            Some((TunnelId { index, generation: constant.generation }, constant.legs))
+        })
     }
 
     /// Gives the legs of a live tunnel, whose engine is stopped, the numbers that they have in this

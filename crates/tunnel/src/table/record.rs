@@ -477,3 +477,5 @@ impl Constant {
 pub(crate) const RECORD_MAGIC: u32 = 0x5054_5202;
 /// The size of one record.
 pub(crate) const RECORD_BYTES: usize = 256;
+/// Where the moving half goes on behind the state and the thread.
+pub(crate) const BEHIND_THREAD: usize = std::mem::offset_of!(Record, relay);

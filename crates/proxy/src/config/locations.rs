@@ -120,18 +120,8 @@ impl Locations {
         }
         for (regex, location) in &self.patterns {
             if let Some(captures) = regex.captures(path)? {
-                let own = Found::Location {
-                    location: Arc::clone(location),
-                    captures: Some((regex.clone(), captures)),
-                };
-                return Ok(Some(match location.locations.find(path)? {
-                    // nginx redirects from prefixes only.
-                    Some(Found::NeedsSlash(location)) => {
-                        Found::Location { location, captures: None }
-                    }
-                    Some(inner) => inner,
-                    None => own,
-                }));
+                let captures = Some((regex.clone(), captures));
+                return Ok(Some(inside_pattern(location, captures, path)?));
             }
         }
         Ok(best)
@@ -168,6 +158,23 @@ impl Locations {
     }
 }
 
+/// What a path belongs to once a pattern's location has it: nothing further out is looked at, and
+/// the captures stay unless a pattern inside makes its own.
+fn inside_pattern(
+    outer: &Arc<Location>,
+    own: Option<(Regex, Captures)>,
+    path: &[u8],
+) -> Result<Found, String> {
+    Ok(match outer.locations.find(path)? {
+        Some(Found::Location { location, captures }) => {
+            Found::Location { location, captures: captures.or(own) }
+        }
+        // nginx redirects from prefixes only.
+        Some(Found::NeedsSlash(location)) => Found::Location { location, captures: own },
+        None => Found::Location { location: Arc::clone(outer), captures: own },
+    })
+}
+
 fn ends_search(found: &Found) -> bool {
     match found {
         Found::NeedsSlash(_) => true,
@@ -176,3 +183,6 @@ fn ends_search(found: &Found) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

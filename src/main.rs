@@ -1,8 +1,8 @@
 //! The program: what the command line asks for, done.
 //!
 //! `cli` reads the command line; `check` is `-t`, `order` is `-s`, `tunnels` shows and ends
-//! tunnels, `master` is the server itself, `demo` shows it without any configuration. Not here: HTTP (`perdura-proxy`) and tunnels
-//! (`perdura-tunnel`).
+//! tunnels, `master` is the server itself, `demo` shows it without any configuration. Not here:
+//! HTTP (`perdura-proxy`) and tunnels (`perdura-tunnel`).
 
 mod check;
 mod cli;

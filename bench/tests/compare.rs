@@ -27,7 +27,7 @@ fn nginx_is_compared_with_itself_over_every_plan() {
 #[test]
 fn goals_are_shown_beside_perdura() {
     // nginx stands in for Perdura: only the table is looked at.
-    let output = compare(&["--perdura", "nginx", "http:2", "idle:10"]);
+    let output = compare(&["--perdura", "nginx", "http:2", "idle:150"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("### Goals") && text.contains("| <= 1.1 |"), "{text}");

@@ -32,6 +32,9 @@ pub enum Named {
     Invalid,
 }
 
+/// The server of a name, with what its pattern matched.
+pub type Hit<'n> = (&'n Arc<Server>, Option<(&'n Regex, Captures)>);
+
 impl ServerNames {
     /// Adds a name; the first server that has it keeps it.
     pub fn add(&mut self, name: &Name, server: &Arc<Server>) -> Named {
@@ -51,10 +54,7 @@ impl ServerNames {
 
     /// The server of `host`, which is in lower case, with the captures of its pattern. `Err` is the
     /// engine's message when a pattern could not be tried.
-    pub fn find(
-        &self,
-        host: &[u8],
-    ) -> Result<Option<(&Arc<Server>, Option<(&Regex, Captures)>)>, String> {
+    pub fn find(&self, host: &[u8]) -> Result<Option<Hit<'_>>, String> {
         if let Some(server) = self.hosts.find(host) {
             return Ok(Some((server, None)));
         }

@@ -1,7 +1,8 @@
 //! Numbers, texts and lists as bytes, little-endian, with lengths first.
 //!
-//! Used by the snapshot, by the messages between master and worker, and by the control socket. The decoder takes any bytes:
-//! it neither panics nor reserves memory that the input does not fill. Not here: what is encoded.
+//! Used by the snapshot, by the messages between master and worker, and by the control socket. The
+//! decoder takes any bytes: it neither panics nor reserves memory that the input does not fill.
+//! Not here: what is encoded.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -27,7 +27,7 @@ pub use types::Types;
 
 use crate::log_file::LogFile;
 use crate::modules::return_status::Return;
-use crate::modules::scope;
+use crate::modules::{scope, upgrade};
 use crate::upstream::{Group, Pass};
 use crate::variables::Binding;
 use perdura_conf::Template;
@@ -59,6 +59,12 @@ impl Config {
 
     pub fn listens(&self) -> &[Listen] {
         &self.sockets
+    }
+
+    /// How a graceful end takes leave of tunnels. It stands in `http` only, so that every server
+    /// has the same.
+    pub fn drain(&self) -> Option<upgrade::Drain> {
+        self.endpoints.values().next().and_then(|endpoint| endpoint.default.upgrade.upgrade_drain)
     }
 
     pub fn log_files(&self) -> &[PathBuf] {

@@ -1,6 +1,6 @@
 //! When a connection may become a tunnel, and how a half-closed one ends.
 
-use perdura_conf::{Arity, Fault, Reader, Time, Value, Word, directives};
+use perdura_conf::{Arity, Fault, Number, Reader, Time, Value, Word, directives};
 
 directives! {
     /// `strict` makes a tunnel only when both sides agreed to the same protocol; `compat` makes one
@@ -12,6 +12,71 @@ directives! {
 
     /// How long a tunnel that one side has closed may stay open without traffic.
     upgrade_fin_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
+
+    /// How a graceful end takes leave of tunnels: within the window, no more than `rate` in a
+    /// second, each with a WebSocket Close frame of this code to both sides, then FIN, then RST.
+    /// Without it, a graceful end waits for the tunnels.
+    upgrade_drain: Option<Drain> = "", in HTTP;
+}
+
+/// `window=time [code=number] [rate=number]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    pub window_ms: u64,
+    /// RFC 6455, 7.4.1.
+    pub code: u16,
+    /// Tunnels in a second at most; 0 is no limit.
+    pub rate: u32,
+}
+
+/// What a Close frame says when nothing else is written: the endpoint goes away.
+pub const GOING_AWAY: u16 = 1001;
+
+impl Value for Drain {
+    const SYNTAX: &'static str = "window=time [code=number] [rate=number]";
+    const ARITY: Arity = Arity::between(1, 3);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let mut window_ms = None;
+        let mut drain = Self { window_ms: 0, code: GOING_AWAY, rate: 0 };
+        for word in args {
+            let invalid = |hint| {
+                Fault::new(word.place, format!("invalid parameter \"{}\"", word.text())).hint(hint)
+            };
+            let text = word.text();
+            match text.split_once('=') {
+                Some(("window", value)) => {
+                    window_ms = Some(
+                        Time::parse(value.as_bytes())
+                            .ok_or_else(|| invalid("a window is a time: window=30s"))?,
+                    );
+                }
+                Some(("code", value)) => {
+                    drain.code = close_code(value).ok_or_else(|| {
+                        invalid("a code that a Close frame may have: 1001, 1012, 4000")
+                    })?;
+                }
+                Some(("rate", value)) => {
+                    drain.rate = Number::parse(value.as_bytes())
+                        .and_then(|number| u32::try_from(number).ok())
+                        .filter(|rate| *rate > 0)
+                        .ok_or_else(|| invalid("so many tunnels a second: rate=500"))?;
+                }
+                _ => return Err(invalid("there are window=, code= and rate=")),
+            }
+        }
+        drain.window_ms = window_ms.ok_or_else(|| {
+            let message = format!("\"{}\" needs a window", reader.directive.text());
+            Fault::new(reader.directive.place, message).hint("write window=30s")
+        })?;
+        Ok(drain)
+    }
+}
+
+/// The codes that may be sent (RFC 6455, 7.4.1 and 7.4.2, and the registry that it founds).
+fn close_code(text: &str) -> Option<u16> {
+    let code = Number::parse(text.as_bytes()).and_then(|number| u16::try_from(number).ok())?;
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999).then_some(code)
 }
 
 /// How closely a switch of protocols is looked at.
@@ -86,6 +151,16 @@ impl Value for Protocols {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_close_frame_has_a_code_that_may_be_sent() {
+        for (text, code) in [("1001", Some(1001)), ("1012", Some(1012)), ("4999", Some(4999))] {
+            assert_eq!(close_code(text), code);
+        }
+        for text in ["1004", "1005", "1006", "1015", "999", "2999", "5000", "70000", "", "x"] {
+            assert_eq!(close_code(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn http_and_tls_never_travel() {

@@ -14,6 +14,7 @@ pub use thread::Thread;
 use crate::config::{Config, Options};
 use crate::error_log;
 use crate::modules::error_log::Severity;
+use crate::modules::upgrade::Drain;
 use arc_swap::ArcSwap;
 use perdura_tunnel::{Death, Seats, Table};
 use rustix::fd::{OwnedFd, RawFd};
@@ -67,9 +68,11 @@ pub struct Orders {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     Serving,
-    /// No new clients; what is open is served to its end, or for this many milliseconds.
+    /// No new clients; what is open is served to its end, or for this many milliseconds. Tunnels
+    /// are drained, if there is an order for it.
     Ending {
         limit_ms: Option<u64>,
+        drain: Option<Drain>,
     },
     Stopped,
 }

@@ -68,8 +68,12 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
                 }
             }
             Ok(Some(ToWorker::Quit | ToWorker::Drain)) => {
-                let limit_ms = shared.config().process.worker_shutdown_timeout_ms;
-                let number = order(&shared, |orders| orders.life = Life::Ending { limit_ms });
+                let config = shared.config();
+                let limit_ms = config.process.worker_shutdown_timeout_ms;
+                let drain = config.drain();
+                let number = order(&shared, |orders| {
+                    orders.life = Life::Ending { limit_ms, drain };
+                });
                 confirmed(&shared, &mut master, number).await;
                 tell(&master, &ToMaster::Released);
             }

@@ -21,6 +21,9 @@ use tokio::sync::{Notify, mpsc};
 /// How often kept upstream connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// So long before `worker_shutdown_timeout` ends, the tunnels that are left are told.
+const LAST_MOMENTS: Duration = Duration::from_millis(500);
+
 /// How often an ending thread looks whether everything has ended.
 const END_CHECK_EVERY: Duration = Duration::from_millis(20);
 
@@ -174,7 +177,10 @@ async fn live(thread: Rc<Thread>, words: mpsc::Sender<Word>, master: Option<Mast
                     break;
                 }
             }
-            Life::Ending { limit_ms } => {
+            Life::Ending { limit_ms, drain } => {
+                if let Some(drain) = drain {
+                    tunnels::drain(&thread, drain);
+                }
                 end_gracefully(&thread, limit_ms, &mut orders).await;
                 break;
             }
@@ -198,11 +204,20 @@ async fn end_gracefully(
     thread.ending_begins.notify_waiters();
     thread.pool().clear();
     let deadline = limit_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+    let last_moments = limit_ms.map(|ms| {
+        let before = LAST_MOMENTS.min(Duration::from_millis(ms / 2));
+        Instant::now() + Duration::from_millis(ms) - before
+    });
+    let mut is_taking_leave = false;
     loop {
         let quiet = thread.busy.get() == 0 && thread.engine.borrow().is_empty();
         let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if quiet || late || orders.borrow().life == Life::Stopped {
             return;
+        }
+        if !is_taking_leave && last_moments.is_some_and(|begin| Instant::now() >= begin) {
+            is_taking_leave = true;
+            tunnels::take_leave(thread);
         }
         tokio::select! {
             () = tokio::time::sleep(END_CHECK_EVERY) => {}

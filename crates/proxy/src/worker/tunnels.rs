@@ -6,8 +6,10 @@ use crate::config::Config;
 use crate::inherited;
 use crate::ledger::Ledger;
 use crate::modules::error_log::Severity;
+use crate::modules::upgrade;
 use crate::upstream::Outcome;
-use perdura_tunnel::{Adopted, Batch, Close, Death, Engine, TunnelId};
+use perdura_tunnel::{Adopted, Batch, Close, Death, Drain, Engine, TunnelId};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -162,6 +164,34 @@ pub fn close(thread: &Thread, tunnel: TunnelId, close: Close) -> bool {
     // The timers may have changed.
     thread.tunnels_changed.notify_one();
     found
+}
+
+/// Begins to end the thread's tunnels politely, within the window.
+pub fn drain(thread: &Thread, drain: upgrade::Drain) {
+    let upgrade::Drain { window_ms, code, rate } = drain;
+    let threads = u32::try_from(thread.shared.threads).unwrap_or(u32::MAX);
+    // Each thread has its share; a rate below the number of threads is one a second for each.
+    let rate = if rate == 0 { 0 } else { (rate / threads).max(1) };
+    let order = Drain { window_ms, code, rate, seed: seed() };
+    let count = thread.engine.borrow().len();
+    thread.engine.borrow_mut().drain(order, crate::now_ms());
+    // The timers have changed.
+    thread.tunnels_changed.notify_one();
+    let message = format!("draining {count} tunnels within {window_ms} ms");
+    thread.shared.log(Severity::Notice, &message);
+}
+
+/// Tells all tunnels at once that the end is near.
+pub fn take_leave(thread: &Thread) {
+    let code = thread.config().drain().map_or(upgrade::GOING_AWAY, |drain| drain.code);
+    thread.engine.borrow_mut().drain_now(code, crate::now_ms());
+    settle(thread);
+    thread.tunnels_changed.notify_one();
+}
+
+/// A number that differs from worker to worker.
+fn seed() -> u64 {
+    RandomState::new().hash_one(crate::now_ms())
 }
 
 /// Ends every tunnel of the thread.

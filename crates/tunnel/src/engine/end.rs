@@ -96,9 +96,8 @@ impl Engine {
         record.set_state(State::Closing);
         self.wheel.disarm(id.index);
         self.len -= 1;
-        let reset = relay.reason().resets();
-        let usual = if reset { Farewell::Reset } else { Farewell::Fin };
-        self.clear_away(record, id, farewell.unwrap_or(usual), now_ms);
+        let farewell = farewell.unwrap_or(Farewell::of(relay.reason()));
+        self.clear_away(record, id, farewell, now_ms);
     }
 
     /// What is left to do for a closing record; also for one that a dead worker left.

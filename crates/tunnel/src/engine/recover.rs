@@ -196,8 +196,8 @@ impl Engine {
                 }
             }
             Some(State::Closing) if ours => {
-                let resets = relay_of(record).is_ok_and(|relay| relay.reason().resets());
-                let farewell = if resets { Farewell::Reset } else { Farewell::Fin };
+                let close = relay_of(record).map_or(Close::Damaged, |relay| relay.reason());
+                let farewell = Farewell::of(close);
                 self.clear_away(record, id, farewell, now_ms);
             }
             Some(State::Damaged) if ours || nobodys => {

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::turn::Wire;
+use crate::Close;
 use crate::kernel::{self, Counts, Hint};
 use crate::poll::{Got, Leg};
 use crate::table::Span;
@@ -36,8 +37,21 @@ impl Wire for Sockets {
 pub(super) enum Farewell {
     /// A FIN, behind everything that was written.
     Fin,
+    /// The same, with care that bytes of the peer's that nobody reads do not destroy it.
+    Parting,
     /// A reset, but not at the price of what is still under way.
     Reset,
+}
+
+impl Farewell {
+    /// What goes with a reason.
+    pub(super) fn of(close: Close) -> Farewell {
+        match close {
+            _ if close.resets() => Farewell::Reset,
+            Close::Drained => Farewell::Parting,
+            _ => Farewell::Fin,
+        }
+    }
 }
 
 /// Closes a leg if it still is the socket with this cookie: numbers are used again, cookies are
@@ -45,6 +59,9 @@ pub(super) enum Farewell {
 pub(super) fn close(leg: Leg, cookie: u64, farewell: Farewell, scratch: Span<'_>) -> bool {
     if leg.cookie().ok() != Some(cookie) {
         return false;
+    }
+    if farewell == Farewell::Parting {
+        part(leg, scratch);
     }
     if farewell == Farewell::Reset {
         if kernel::has_unsent(leg) {

@@ -103,4 +103,5 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
 ];
 
 /// Directives that nginx does not have.
-pub const OUR_OWN: &[&str] = &["upgrade_check", "upgrade_protocols", "upgrade_fin_timeout"];
+pub const OUR_OWN: &[&str] =
+    &["upgrade_check", "upgrade_protocols", "upgrade_fin_timeout", "upgrade_drain"];

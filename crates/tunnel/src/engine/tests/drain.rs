@@ -225,7 +225,7 @@ fn what_has_begun_goes_on_after_a_death_and_the_rest_is_ordered_again() {
         peer.client.shutdown(Shutdown::Write).unwrap();
         peer.upstream.shutdown(Shutdown::Write).unwrap();
     }
-    while rig.engine().len() > 0 {
+    while !rig.engine().is_empty() {
         rig.turn();
     }
     for peer in [&mut first, &mut second] {

@@ -34,16 +34,24 @@ pub(crate) struct Hint {
 /// The kernel's, or `WouldBlock` if the counters did not come to rest.
 pub(crate) fn counts(leg: Leg, hint: Hint) -> io::Result<Option<Counts>> {
     for _ in 0..SETTLE_MAX {
-        let before = match info(leg) {
+        let unacked = ask_of_any(leg, libc::TIOCOUTQ)?;
+        let look = match info(leg) {
             Err(error) if is_not_tcp(&error) => return Ok(None),
             result => result?,
         };
         let unread = ask(leg, libc::FIONREAD)?;
+        // Nobody reads or writes here meanwhile, so what is unacknowledged can only become less and
+        // what is unread only more. Nothing unacknowledged before the look and nothing unread
+        // behind it means nothing of either at the look.
+        let is_quiet = unacked == Some(0) && unread == 0;
+        // Else the peer may have sent or acknowledged in between: the answers must hold around a
+        // look that is the same again.
+        if is_quiet {
+            return Ok(Some(look.counts(0, 0, || has_error(leg), hint)));
+        }
         let unacked = ask(leg, libc::TIOCOUTQ)?;
-        // The peer goes on sending and acknowledging: both looks must agree around the two
-        // questions.
-        if info(leg)? == before {
-            return Ok(Some(before.counts(unread, unacked, || has_error(leg), hint)));
+        if info(leg)? == look {
+            return Ok(Some(look.counts(unread, unacked, || has_error(leg), hint)));
         }
     }
     Err(io::ErrorKind::WouldBlock.into())
@@ -110,6 +118,15 @@ fn ask(leg: Leg, question: libc::Ioctl) -> io::Result<u64> {
     // SAFETY: both questions write one int.
     let done = unsafe { libc::ioctl(leg.number(), question, &mut answer) };
     if done != 0 { Err(io::Error::last_os_error()) } else { Ok(answer.max(0) as u64) }
+}
+
+/// The same of a leg that may be no TCP socket and then may not know the question.
+fn ask_of_any(leg: Leg, question: libc::Ioctl) -> io::Result<Option<u64>> {
+    match ask(leg, question) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 fn has_error(leg: Leg) -> bool {
@@ -179,6 +196,20 @@ mod tests {
         assert_eq!(near.read(&mut [0; 1]).unwrap(), 0);
         assert_eq!(of(&near).read - near_base.read, 10);
         assert!(!of(&far).certain, "both have ended: our FIN cannot be told apart any more");
+    }
+
+    #[test]
+    fn positions_hold_while_the_other_side_does_not_read() {
+        let (mut near, far) = pair();
+        let (near_base, far_base) = (of(&near), of(&far));
+        near.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        // Until neither its buffer nor the peer's takes more: much stays unread and unacknowledged.
+        while let Ok(count) = near.write(&[7; 65536]) {
+            written += count as u64;
+        }
+        assert_eq!(of(&near).written - near_base.written, written);
+        assert_eq!(of(&far).read - far_base.read, 0);
     }
 
     #[test]

@@ -98,13 +98,13 @@ impl Body {
     }
 
     /// Ends the exchange when the client is not to get the body.
-    pub fn finish_unread(self, request: &mut Request) {
+    pub fn finish_unread(self: Box<Self>, request: &mut Request) {
         self.settle(request);
     }
 
     /// Closes the account of the exchange: times, the peer, and the connection, which is kept if
     /// the answer ended where it should.
-    fn settle(mut self, request: &mut Request) {
+    fn settle(mut self: Box<Self>, request: &mut Request) {
         let attempt = request.attempt();
         attempt.response_time = Some(self.began.elapsed());
         attempt.response_length = self.received;
@@ -130,7 +130,7 @@ impl Body {
 
     /// Sends the body behind what `sending` holds already.
     pub async fn send(
-        mut self,
+        mut self: Box<Self>,
         client: &mut Client,
         request: &mut Request,
         mut sending: Sending,

@@ -7,85 +7,105 @@ use perdura_conf::{
 };
 
 directives! {
-    /// The folder in which files are looked for.
+    /// The folder in which files are looked for: the whole path of the request is appended to it. A
+    /// relative one is below the prefix (`-p`). It may hold variables.
     root: Template = "html", in HTTP | SERVER | LOCATION;
 
-    /// The MIME type of files whose ending is in no `types` block.
+    /// The MIME type of files whose ending no `types` block names, and of `return` with a text.
     default_type: Text = "text/plain", in HTTP | SERVER | LOCATION;
 
-    /// How long a write to the client may stand still.
+    /// How long a client may take nothing of what is sent to it before its connection is closed. It
+    /// is the pause between two writes, not the time of the whole response; a tunnel obeys it too.
     send_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
 
-    /// How long an idle connection is kept, and what the `Keep-Alive` header says.
+    /// How long a connection without a request is kept; 0 closes it after each response. The second
+    /// value, when given, is only what the `Keep-Alive` field tells the client.
     keepalive_timeout: KeepaliveTimeout = "75s", in HTTP | SERVER | LOCATION;
 
-    /// How many requests one connection may bring.
+    /// How many requests one connection may bring before it is closed; behind the last one the
+    /// client is told so.
     keepalive_requests: Number = "1000", in HTTP | SERVER | LOCATION;
 
-    /// How long one connection may be kept for requests.
+    /// How long one connection may go on bringing requests; it is closed behind the response that
+    /// passes this age.
     keepalive_time: Time = "1h", in HTTP | SERVER | LOCATION;
 
-    /// How long the head of a request may take, in all.
+    /// How long the head of a request may take in all, from its first byte on. A slower client gets
+    /// 408.
     client_header_timeout: Time = "60s", in HTTP | SERVER;
 
-    /// How long the client may pause within a request's body.
+    /// How long the client may pause within a request's body. A slower one gets 408. It is the
+    /// pause between two reads, not the time of the whole body.
     client_body_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
 
-    /// The largest body a request may have; 0 is no limit.
+    /// The largest body a request may have; a larger one gets 413. 0 is no limit. It says nothing
+    /// of what goes through a tunnel.
     client_max_body_size: Offset = "1m", in HTTP | SERVER | LOCATION;
 
-    /// The first buffer for a request's head.
+    /// The first buffer for a request's head. It is enough for most; longer heads go on in
+    /// `large_client_header_buffers`.
     client_header_buffer_size: Size = "1k", in HTTP | SERVER;
 
-    /// How many larger buffers a head may use, and their size; one line must fit one buffer.
+    /// How many larger buffers a head may use, and their size. One line must fit one buffer: a
+    /// longer request line gets 414, a longer field 400, and so does a head that needs more
+    /// buffers.
     large_client_header_buffers: Buffers = "4 8k", in HTTP | SERVER;
 
-    /// How much of a body is kept in memory; the rest goes to a file.
+    /// How much of a request's body is kept in memory; a larger body goes to a file in
+    /// `client_body_temp_path`.
     client_body_buffer_size: Size = "16k", in HTTP | SERVER | LOCATION;
 
-    /// The folder for bodies that do not fit in memory.
+    /// The folder for bodies that do not fit in `client_body_buffer_size`. It is made when it is
+    /// missing; levels of folders are accepted and not used, because files have no names there.
     client_body_temp_path: TempPath = "client_body_temp", in HTTP | SERVER | LOCATION;
 
-    /// Sends small packets at once (`TCP_NODELAY`).
+    /// Sends small packets of a tunnel at once (`TCP_NODELAY`). Off saves packets and may cost some
+    /// 40 ms for each small message. Outside of tunnels packets are never held back.
     tcp_nodelay: Flag = "on", in HTTP | SERVER | LOCATION;
 
-    /// Whether the version shows in error pages and the `Server` field.
+    /// Whether the version shows in error pages and the `Server` field; off leaves the bare name,
+    /// and `build` means the same as on.
     server_tokens: Tokens = "on", in HTTP | SERVER | LOCATION;
 
-    /// Accepts header names with underscores.
+    /// Accepts field names with underscores. When it is off such fields count as invalid, which
+    /// `ignore_invalid_headers` decides about.
     underscores_in_headers: Flag = "off", in HTTP | SERVER;
 
-    /// Drops header fields with invalid names instead of refusing the request.
+    /// Drops fields with invalid names and goes on; off passes them to the upstream as they are.
     ignore_invalid_headers: Flag = "on", in HTTP | SERVER;
 
-    /// Makes one slash of several in the path.
+    /// Makes one slash of several in the path before locations are looked up. Off is for upstreams
+    /// whose paths need them.
     merge_slashes: Flag = "on", in HTTP | SERVER;
 
-    /// Redirects name scheme and host.
+    /// Redirects made here name scheme and host; off leaves the path alone in `Location`.
     absolute_redirect: Flag = "on", in HTTP | SERVER | LOCATION;
 
-    /// Redirects name the port.
+    /// Redirects made here name the port that the request came to. Off is for a server behind
+    /// another that listens elsewhere.
     port_in_redirect: Flag = "on", in HTTP | SERVER | LOCATION;
 
-    /// Redirects name the first `server_name` instead of the request's host.
+    /// Redirects made here name the first `server_name` instead of the host that the request named.
     server_name_in_redirect: Flag = "off", in HTTP | SERVER | LOCATION;
 
-    /// Pads error pages of 4xx and 5xx for browsers that hide short ones.
+    /// Pads the built-in pages of 4xx and 5xx to 512 bytes for old browsers that hide shorter ones.
     msie_padding: Flag = "on", in HTTP | SERVER | LOCATION;
 
-    /// Logs files that were not found.
+    /// Writes a line to the error log for each file that was not found.
     log_not_found: Flag = "on", in HTTP | SERVER | LOCATION;
 
-    /// Only internal redirects reach this location.
+    /// Only internal redirects (`error_page`, `index`) reach this location; to requests from
+    /// outside it answers 404.
     internal: Presence = "", in LOCATION;
 
-    /// How long to wait for more of a request that is being thrown away.
+    /// How long to wait for more of a body that nobody wants, before the connection is closed.
+    /// Closing at once would reset the connection and lose the response.
     lingering_timeout: Time = "5s", in HTTP | SERVER | LOCATION;
 
-    /// How long a request is thrown away at most.
+    /// How long a body that nobody wants is read and thrown away, at most.
     lingering_time: Time = "30s", in HTTP | SERVER | LOCATION;
 
-    /// Closes connections that timed out with a reset.
+    /// Closes connections that timed out with a reset, so that the system keeps nothing of them.
     reset_timedout_connection: Flag = "off", in HTTP | SERVER | LOCATION;
 }
 

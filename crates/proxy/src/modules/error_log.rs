@@ -3,7 +3,8 @@
 use perdura_conf::{Arity, Each, Fault, Reader, Value, Word, directives};
 
 directives! {
-    /// Writes errors of this level and worse to a file or to `stderr`.
+    /// Writes errors of this level (`error` without one) and worse to a file or to `stderr`.
+    /// Several may stand in one block; a block that has one does not inherit the outer block's.
     error_log: Each<Target> = "", in MAIN | HTTP | SERVER | LOCATION;
 }
 

@@ -7,7 +7,8 @@ directives! {
     /// `=code` changes the status, `=` takes that of the page.
     error_page: Each<Rule> = "", in HTTP | SERVER | LOCATION;
 
-    /// Lets an error page have error pages of its own.
+    /// Lets an error page have error pages of its own: off, an error of an error page is shown as
+    /// it is.
     recursive_error_pages: Flag = "off", in HTTP | SERVER | LOCATION;
 }
 

@@ -3,7 +3,9 @@
 use perdura_conf::{Arity, Fault, Number, Reader, Value, Word, directives};
 
 directives! {
-    /// How many connections each thread may hold; a tunnel holds two.
+    /// How many connections each thread may hold, those to upstreams among them: a tunnel holds
+    /// two. Beyond it a new connection is closed at once, with "worker_connections are not enough"
+    /// in the error log.
     worker_connections: Connections = "512", in EVENTS;
 }
 

@@ -3,7 +3,8 @@
 use perdura_conf::{Arity, Each, Fault, Reader, Statement, Template, Value, Word, directives};
 
 directives! {
-    /// Files that are tried, in order, when a request ends in a slash.
+    /// Files that are tried, in order, when a path ends in a slash; the first that is there is
+    /// served by an internal redirect. The last one may be absolute.
     index: Each<Files> = "index.html", in HTTP | SERVER | LOCATION;
 }
 

@@ -3,10 +3,14 @@
 use perdura_conf::{Arity, Each, Fault, Names, Part, Reader, Template, Value, Word, directives};
 
 directives! {
-    /// Names a format of access-log lines.
+    /// Names a format of access-log lines; its strings are joined. `escape` says how variables are
+    /// made safe: `default` as `\\xHH`, `json` for JSON strings, `none` not at all. `combined` is
+    /// built in.
     log_format: Each<Format> = "", in HTTP;
 
-    /// Writes a line for each request; a tunnel's line is written when it ends.
+    /// Writes a line for each request to a file, in a named format. A tunnel's line is written when
+    /// it ends and says why (`$tunnel_close_reason`). Several may stand in one block; `off` ends
+    /// all.
     access_log: Each<Access> = "", in HTTP | SERVER | LOCATION;
 }
 

@@ -5,25 +5,31 @@ use perdura_conf::{
 };
 
 directives! {
-    /// Runs in the background, detached from the terminal.
+    /// Runs in the background, detached from the terminal. Off is for service managers and
+    /// containers.
     daemon: Flag = "on", in MAIN;
 
     /// Runs a master that watches over a worker. Without one, tunnels do not survive a crash.
     master_process: Flag = "on", in MAIN;
 
-    /// How many threads the worker runs; `auto` is one for each processor.
+    /// How many threads the worker runs; `auto` is one for each processor. There is one worker
+    /// process whatever the number is, so `$pid` is the same for all.
     worker_processes: Count = "1", in MAIN;
 
-    /// The limit of open descriptors of the worker.
+    /// The limit of open descriptors of the worker. A tunnel needs two, a proxied request two, a
+    /// log one.
     worker_rlimit_nofile: Option<Number> = "", in MAIN;
 
-    /// How long a graceful end waits for requests and tunnels before it closes them.
+    /// How long a graceful end (`-s quit`) waits for requests and tunnels before it closes them.
+    /// Without it a graceful end waits for the last tunnel, however long that is.
     worker_shutdown_timeout: Option<Time> = "", in MAIN;
 
-    /// The user and group that the worker runs as when the master is root.
+    /// The user and group that the worker runs as when the master is root; otherwise it says
+    /// nothing. Without a group, the one of the user's own name is taken and must exist.
     user: Option<User> = "", in MAIN;
 
-    /// The file that holds the process number of the master.
+    /// The file that holds the process number of the master. It is there only while every socket
+    /// listens. `-s` finds the process by it.
     pid: Text = "/run/perdura.pid", in MAIN;
 }
 

@@ -11,57 +11,75 @@ use perdura_conf::{
 };
 
 directives! {
-    /// Passes requests to this server or group. A URI part replaces the part of the path that the
-    /// location matched.
+    /// Passes requests to this server, or to the `upstream` group of that name. Without a URI part
+    /// the path goes on as it came; with one (even a single `/`), it replaces the part of the path
+    /// that the location matched. A name that is only known when a variable has its value needs a
+    /// group of that name: there is no resolver yet, and the request gets 502.
     proxy_pass: Option<Pass> = "", in LOCATION;
 
-    /// The version of HTTP that is spoken to the upstream.
+    /// The version of HTTP that is spoken to the upstream. Tunnels and kept connections need 1.1.
     proxy_http_version: HttpVersion = "1.1", in HTTP | SERVER | LOCATION;
 
     /// Sets a header field of the request that is sent; an empty value drops the field. A block
     /// that has one does not inherit the outer block's.
     proxy_set_header: Each<SetHeader> = "", in HTTP | SERVER | LOCATION;
 
-    /// How long a connection to the upstream may take.
+    /// How long a connection to the upstream may take to be made. Then the next server is tried, or
+    /// the request gets 504.
     proxy_connect_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
 
-    /// How long a write to the upstream may stand still.
+    /// How long the upstream may take nothing of what is sent to it. It is the pause between two
+    /// writes.
     proxy_send_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
 
-    /// How long the upstream may be silent; for a tunnel, how long both sides may be.
+    /// How long the upstream may be silent before the request gets 504. It is the pause between two
+    /// reads, not the time of the whole response. For a tunnel it is how long both sides together
+    /// may be silent: set it above the interval of the application's pings, or idle tunnels end.
     proxy_read_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
 
-    /// Reads the upstream's answer ahead of the client, into buffers and then a file.
+    /// Reads the upstream's answer ahead of a slow client, into buffers and then a file, so that
+    /// the upstream is soon free. Off passes every piece on as it comes: for server-sent events and
+    /// long polling. A tunnel is never buffered.
     proxy_buffering: Flag = "on", in HTTP | SERVER | LOCATION;
 
-    /// The buffer for the head of the upstream's answer.
+    /// The buffer for the head of the upstream's answer; a larger head ("upstream sent too big
+    /// header") gets 502.
     proxy_buffer_size: Size = "4k", in HTTP | SERVER | LOCATION;
 
-    /// How many buffers are read ahead, and their size.
+    /// How many buffers of an answer are read ahead for one request, and their size.
     proxy_buffers: Buffers = "8 4k", in HTTP | SERVER | LOCATION;
 
-    /// How much of the buffers may wait for the client while more is read.
+    /// Checked as nginx checks it (at least one buffer, at most all but one; twice the largest
+    /// buffer when nothing is said) and otherwise without effect: what waits for the client is
+    /// bounded by `proxy_buffers`.
     proxy_busy_buffers_size: Option<Size> = "", in HTTP | SERVER | LOCATION;
 
-    /// The largest file that an answer read ahead may need; 0 writes none.
+    /// The largest file that an answer read ahead may need; behind it the upstream waits for the
+    /// client. 0 writes no file.
     proxy_max_temp_file_size: Size = "1024m", in HTTP | SERVER | LOCATION;
 
-    /// Reads the whole body of a request before it is passed on.
+    /// Reads the whole body of a request before it is passed on. Off streams it: the upstream sees
+    /// it at once, but after the first byte no other server can be tried.
     proxy_request_buffering: Flag = "on", in HTTP | SERVER | LOCATION;
 
-    /// Passes on a response field that is hidden otherwise.
+    /// Passes on a response field that is hidden otherwise, such as `Server` or `Date`.
     proxy_pass_header: Each<Text> = "", in HTTP | SERVER | LOCATION;
 
-    /// Hides a response field from the client.
+    /// Hides a response field from the client, beside those that always are.
     proxy_hide_header: Each<Text> = "", in HTTP | SERVER | LOCATION;
 
-    /// Rewrites the `Location` and `Refresh` fields of answers.
+    /// Rewrites the `Location` and `Refresh` fields of answers, so that redirects of the upstream
+    /// lead back here. `default` makes the location's own name of the URL of `proxy_pass`; the
+    /// first rule that fits counts.
     proxy_redirect: Redirects = "default", in HTTP | SERVER | LOCATION;
 
-    /// The folder for answers that do not fit in the buffers.
+    /// The folder for answers that do not fit in `proxy_buffers`; levels of folders are accepted
+    /// and not used.
     proxy_temp_path: TempPath = "proxy_temp", in HTTP | SERVER | LOCATION;
 
-    /// When a request goes to the next server of its group.
+    /// When a request goes to the next server of its group. One that may have had an effect (POST
+    /// and its like) goes only with `non_idempotent` once it was sent, and none after the client
+    /// got the first byte.
     proxy_next_upstream: NextUpstream = "error timeout", in HTTP | SERVER | LOCATION;
 
     /// How many servers are tried; 0 is all.
@@ -70,13 +88,15 @@ directives! {
     /// How long servers are tried; 0 is without limit.
     proxy_next_upstream_timeout: Time = "0", in HTTP | SERVER | LOCATION;
 
-    /// Answers errors of the upstream with this server's error pages.
+    /// Answers statuses of the upstream from 300 on with this server's `error_page`, where it has
+    /// one.
     proxy_intercept_errors: Flag = "off", in HTTP | SERVER | LOCATION;
 
     /// Finishes the exchange with the upstream although the client has gone.
     proxy_ignore_client_abort: Flag = "off", in HTTP | SERVER | LOCATION;
 
-    /// Lets the system probe idle connections to the upstream (`SO_KEEPALIVE`).
+    /// Would let the system probe idle connections to the upstream (`SO_KEEPALIVE`). Accepted, and
+    /// without effect yet: `-t` says so when it is on.
     proxy_socket_keepalive: Flag = "off", in HTTP | SERVER | LOCATION;
 }
 
@@ -222,6 +242,12 @@ impl Value for Redirect {
 pub fn check(statement: &Statement, before: &Written) -> Vec<Fault> {
     if statement.name.is("proxy_next_upstream") {
         return NextUpstream::duplicates(&statement.args, before.proxy_next_upstream);
+    }
+    if statement.name.is("proxy_socket_keepalive")
+        && statement.args.iter().any(|word| word.bytes.eq_ignore_ascii_case(b"on"))
+    {
+        let message = "\"proxy_socket_keepalive\" has no effect: the system does not probe yet";
+        return vec![Fault::notice(statement.name.place, message)];
     }
     let default = statement.name.is("proxy_redirect")
         && matches!(statement.args.as_slice(), [word] if word.is("default"));

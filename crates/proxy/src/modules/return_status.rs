@@ -2,7 +2,8 @@
 
 use perdura_conf::{Arity, Contexts, Entry, Fault, Kind, Names, Number, Statement, Template};
 
-/// The entry of `return` in the table: an action, because it runs in order with others of its block.
+/// The entry of `return` in the table: an action, because it runs in order with others of its
+/// block.
 pub const ENTRY: Entry = Entry {
     name: "return",
     kind: Kind::Action,

@@ -3,7 +3,10 @@
 use perdura_conf::{Arity, Each, Fault, Number, Reader, Size, Value, Word, directives};
 
 directives! {
-    /// An address, a port or a `unix:` path on which this server answers.
+    /// An address, a port or a `unix:` path on which this server answers. Several servers may share
+    /// an address: the name that the request asks for decides, and `default_server` (or the first
+    /// in the file) answers for unknown names. Options of the socket may be given once for each
+    /// address. Without any `listen`, port 80 is taken, or 8000 when not started by root.
     listen: Each<Listen> = "", in SERVER;
 
     /// The names of this server: exact, `*.example.com`, `.example.com`, `www.example.*` or a

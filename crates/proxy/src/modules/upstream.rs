@@ -3,11 +3,14 @@
 use perdura_conf::{Arity, Each, Fault, Number, Reader, Seconds, Time, Value, Word, directives};
 
 directives! {
-    /// A server of the group: an address with an optional port, a name, or `unix:` and a path.
+    /// A server of the group: an address with an optional port, a name, or `unix:` and a path. A
+    /// name is looked up when the configuration is read. After `max_fails` failures within
+    /// `fail_timeout` it is left alone for `fail_timeout`; a `backup` serves only when all others
+    /// are down.
     server: Each<Server> = "", in UPSTREAM;
 
-    /// How many idle connections each thread keeps to the group; `local` keeps them to the location
-    /// that made them.
+    /// How many idle connections each thread keeps to the group; 0 keeps none. It bounds idle ones
+    /// only, never those in use. `local` keeps them to the location that made them.
     keepalive: Keepalive = "32 local", in UPSTREAM;
 
     /// How many requests one kept connection may carry.

@@ -29,7 +29,7 @@ use drain::Leaving;
 pub use handoff::{AdoptFault, Adopted, Dropped, Framing, Handoff, NOTE_MAX, Refused, Report};
 pub use recover::{Death, TakenOver};
 #[cfg(test)]
-pub(crate) use repair::{check, repair_owner};
+pub(crate) use repair::{check, relay_of, repair_owner};
 pub(crate) use sockets::Sockets;
 pub use transfer::{Prepared, TransferFault};
 #[cfg(test)]

@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use crate::engine::{Bench, Outcome, Turn, Turned, Urge, check, repair_owner};
+use super::{CloseFrame, Frames, Parting};
+use crate::engine::{Bench, Outcome, Turn, Turned, Urge, check, relay_of, repair_owner};
 use crate::table::{CHUNK_BYTES, Constant, Mark, Record, State, TunnelId};
 use crate::{Limits, Seats, Side, Table, Terms};
 use wire::{Net, Plant, Socket, leg};
@@ -42,6 +43,9 @@ struct Sim {
     /// The noted events: leg, in the order in which they were taken.
     batch: Vec<usize>,
     more: VecDeque<TunnelId>,
+    /// By tunnel: it is to be drained, and its time for that is over.
+    to_drain: Vec<bool>,
+    to_leave: Vec<bool>,
 }
 
 impl Sim {
@@ -56,10 +60,13 @@ impl Sim {
             crashes: 0,
             excused: false,
             broken_rule: None,
+            draining: vec![false; tunnels],
         };
         let seats = Seats::rebuild(Arc::clone(&table));
         let (batch, more) = (Vec::new(), VecDeque::new());
-        let mut sim = Sim { random, table, seats, spare: None, net, batch, more };
+        let (to_drain, to_leave) = (vec![false; tunnels], vec![false; tunnels]);
+        let mut sim =
+            Sim { random, table, seats, spare: None, net, batch, more, to_drain, to_leave };
         for tunnel in 0..tunnels {
             sim.adopt(tunnel);
         }
@@ -92,6 +99,7 @@ impl Sim {
         let record = self.table.record(index).unwrap();
         record.write(&constant, 0);
         for sink in Side::BOTH {
+            record.start_frames(sink.other(), Frames::starting_at(firsts[sink]));
             if firsts[sink] > 0 {
                 let chunk = self.seats.take_reserved_chunk().unwrap();
                 let bytes: Vec<u8> = self.net.first_bytes(leg(tunnel, sink));
@@ -139,6 +147,9 @@ impl Sim {
     }
 
     fn turn(&mut self) {
+        for tunnel in 0..self.to_drain.len() {
+            self.part(tunnel_id(tunnel));
+        }
         // Noted before it is taken, as the event array is.
         let ready = (0..self.net.sockets.len()).filter(|at| self.net.sockets[*at].edge);
         self.batch = ready.collect();
@@ -180,9 +191,44 @@ impl Sim {
         self.batch.clear();
     }
 
+    /// Begins to drain a tunnel that is to be, or ends its patience; asked again after a crash.
+    fn part(&mut self, id: TunnelId) {
+        let record = self.record(id);
+        if record.state() != Some(State::Live) {
+            return;
+        }
+        let relay = relay_of(record).expect("a relay's own word");
+        let tunnel = id.index as usize;
+        self.net.excused = true;
+        if self.to_drain[tunnel] && !relay.has_failure() {
+            self.net.draining[tunnel] = true;
+            self.record(id).set_close_code(CODE);
+            self.run(id, |turn| turn.drain());
+            self.kick(id);
+        } else if self.to_leave[tunnel]
+            && relay.is_draining()
+            && relay.parting() != Parting::Leaving
+        {
+            self.run(id, |turn| turn.leave());
+        }
+        self.net.excused = false;
+    }
+
+    fn kick(&mut self, id: TunnelId) {
+        let record = self.record(id);
+        if record.state() == Some(State::Live) {
+            let waited = record.waits();
+            record.mark(Mark::Kick);
+            if !waited {
+                self.more.push_back(id);
+            }
+        }
+    }
+
     fn run(&mut self, id: TunnelId, urge: impl FnOnce(&mut Turn<'_, '_, Net>)) -> Option<Turned> {
         let table = Arc::clone(&self.table);
         let record = table.named(id).filter(|record| record.state() == Some(State::Live))?;
+        let mask = self.random.below(1 << 32) as u32;
         let mut bench = Bench {
             table: &table,
             seats: &self.seats,
@@ -191,7 +237,7 @@ impl Sim {
             spare: &mut self.spare,
             wire: &mut self.net,
             now_ms: 1,
-            mask: 0x1234_5678,
+            mask,
         };
         let mut turn = Turn::new(&mut bench, record, id).expect("a relay's own word");
         urge(&mut turn);
@@ -251,6 +297,24 @@ impl Sim {
             let record = self.record(id);
             if record.state() == Some(State::Live) {
                 check(record).map_err(|fault| format!("tunnel {}: {fault:?}", id.index))?;
+                let relay = relay_of(record).map_err(|fault| format!("{fault:?}"))?;
+                for source in Side::BOTH {
+                    if relay.pipe(source).has_given_up()
+                        && let Some((chunk, _)) = record.chunk(source)
+                    {
+                        record.clear_chunk(source);
+                        self.seats.give_chunk(chunk);
+                    }
+                }
+                if self.net.plant == Plant::GuessedBoundary {
+                    for source in Side::BOTH {
+                        let here = record.written(source.other());
+                        record.start_frames(source, Frames::starting_at(here));
+                    }
+                }
+                if relay.is_draining() {
+                    record.mark(Mark::Kick);
+                }
                 if record.waits() {
                     self.more.push_back(id);
                 }
@@ -261,14 +325,7 @@ impl Sim {
         }
         let noted = self.batch.iter().map(|at| tunnel_id(at / 2)).collect::<Vec<_>>();
         for id in noted.into_iter().chain(station.owner().map(|(owner, _)| owner.id)) {
-            let record = self.record(id);
-            if record.state() == Some(State::Live) {
-                let waited = record.waits();
-                record.mark(Mark::Kick);
-                if !waited {
-                    self.more.push_back(id);
-                }
-            }
+            self.kick(id);
         }
         Ok(())
     }
@@ -312,7 +369,13 @@ impl Sim {
             if to.reset {
                 continue;
             }
-            if to.written != to.first + from.arrived {
+            let left = self.to_leave[tunnel];
+            if let Some((start, bytes)) = &to.close {
+                check_close(source.other(), bytes, left)?;
+                if to.written != start + bytes.len() as u64 {
+                    return Err(format!("{source:?} of {tunnel}: bytes behind the Close frame"));
+                }
+            } else if to.written != to.first + from.arrived && !left {
                 let (written, wanted) = (to.written, to.first + from.arrived);
                 return Err(format!("{source:?} of {tunnel}: {written} bytes of {wanted}"));
             }
@@ -324,6 +387,20 @@ impl Sim {
     }
 }
 
+/// A complete Close frame with the code; cut short only if its time was over.
+fn check_close(sink: Side, bytes: &[u8], left: bool) -> Result<(), String> {
+    if bytes.len() as u64 != CloseFrame::len_to(sink) {
+        return if left { Ok(()) } else { Err(format!("a Close frame cut short: {bytes:?}")) };
+    }
+    let code = match sink {
+        Side::Client => [bytes[2], bytes[3]],
+        Side::Upstream => [bytes[6] ^ bytes[2], bytes[7] ^ bytes[3]],
+    };
+    let head = if sink == Side::Client { 2 } else { 0x82 };
+    let fits = bytes[1] == head && u16::from_be_bytes(code) == CODE;
+    if fits { Ok(()) } else { Err(format!("a wrong Close frame: {bytes:?}")) }
+}
+
 /// A whole life: disturbances and crashes, then an orderly end. Returns how often it crashed.
 fn live(seed: u64, plant: Plant, crashing: bool) -> Result<u32, String> {
     COUNTDOWN.set(0);
@@ -331,6 +408,12 @@ fn live(seed: u64, plant: Plant, crashing: bool) -> Result<u32, String> {
     let mut sim = Sim::new(seed, tunnels, plant);
     for _ in 0..STEPS {
         sim.disturb();
+        let tunnel = sim.random.below(tunnels as u64) as usize;
+        match sim.random.below(60) {
+            0 => sim.to_drain[tunnel] = true,
+            1 if sim.to_drain[tunnel] => sim.to_leave[tunnel] = true,
+            _ => {}
+        }
         if crashing && sim.random.below(3) == 0 {
             COUNTDOWN.set(1 + sim.random.below(60) as u32);
         }
@@ -359,6 +442,8 @@ impl Random {
     }
 }
 
+/// What the Close frames of a drain say.
+const CODE: u16 = 1012;
 /// Lives that each test tries unless told otherwise.
 const SEEDS: u64 = 300;
 /// Turns of one life before its end.
@@ -405,7 +490,7 @@ fn the_checkers_find_planted_faults() {
 
 #[test]
 fn without_repair_or_redo_a_crash_does_harm() {
-    for plant in [Plant::NoRepair, Plant::NoRedo] {
+    for plant in [Plant::NoRepair, Plant::NoRedo, Plant::GuessedBoundary] {
         let found = (0..50).filter(|seed| live(*seed, plant, true).is_err()).count();
         assert!(found > 5, "{plant:?}: found in {found} of 50");
     }
@@ -417,6 +502,7 @@ enum Deed {
     Sends(Side),
     Fins(Side),
     Takes(Side),
+    Drains,
 }
 
 #[test]
@@ -428,6 +514,22 @@ fn in_every_order_of_events_with_a_crash_at_every_point_the_tunnel_is_exact() {
         Deed::Fins(Side::Upstream),
         Deed::Takes(Side::Client),
     ];
+    crash_everywhere(&deeds);
+}
+
+#[test]
+fn in_every_order_of_events_with_a_crash_at_every_point_a_drain_says_it_once() {
+    let deeds = [
+        Deed::Sends(Side::Client),
+        Deed::Sends(Side::Upstream),
+        Deed::Fins(Side::Upstream),
+        Deed::Takes(Side::Client),
+        Deed::Drains,
+    ];
+    crash_everywhere(&deeds);
+}
+
+fn crash_everywhere(deeds: &[Deed]) {
     let mut crashes = 0;
     permute(&mut deeds.to_vec(), 0, &mut |order| {
         for point in 0.. {
@@ -440,6 +542,7 @@ fn in_every_order_of_events_with_a_crash_at_every_point_the_tunnel_is_exact() {
                     Deed::Sends(side) => sim.net.sockets[side.index()].arrive(500),
                     Deed::Fins(side) => sim.net.sockets[side.index()].arrive_fin(),
                     Deed::Takes(side) => sim.net.sockets[side.index()].drain(50),
+                    Deed::Drains => sim.to_drain[0] = true,
                 }
                 assert_eq!(sim.work(), Ok(()), "{order:?}, crash at {point}");
             }

@@ -4,13 +4,14 @@
 //! It checks what the engine does at the moment it does it, and can be told to misbehave.
 
 use std::io;
+use std::sync::OnceLock;
 
 use super::crash_point;
 use crate::Side;
 use crate::engine::Wire;
 use crate::kernel::{Counts, Hint};
 use crate::poll::{Got, Leg};
-use crate::relay::Fault;
+use crate::relay::{CloseFrame, Fault};
 use crate::table::Span;
 
 /// One false socket.
@@ -35,6 +36,8 @@ pub(super) struct Socket {
     dry: bool,
     /// Bytes that go to this peer first.
     pub(super) first: u64,
+    /// Where the Close frame of a drain began, and what has come of it.
+    pub(super) close: Option<(u64, Vec<u8>)>,
 }
 
 /// A fault that the checkers must find.
@@ -46,6 +49,8 @@ pub(super) enum Plant {
     DoubledWrite,
     NoRepair,
     NoRedo,
+    /// After a crash, wherever a direction stands is taken for a frame's end.
+    GuessedBoundary,
 }
 
 /// All false sockets: tunnel t has the legs 2t (client) and 2t + 1 (upstream).
@@ -58,6 +63,8 @@ pub(super) struct Net {
     /// A vain try is allowed: the tunnel was marked, and an event may have come first.
     pub(super) excused: bool,
     pub(super) broken_rule: Option<String>,
+    /// By tunnel: Close frames may come.
+    pub(super) draining: Vec<bool>,
 }
 
 impl Socket {
@@ -120,8 +127,26 @@ impl Net {
         if position < first {
             pattern(leg + 100, position)
         } else {
-            pattern(leg ^ 1, position - first)
+            framed(leg ^ 1, position - first)
         }
+    }
+
+    /// Takes note of a byte of a Close frame; false if it is none.
+    fn is_close(&mut self, leg: usize, position: u64, byte: u8) -> bool {
+        let draining = self.draining[leg / 2];
+        let socket = &mut self.sockets[leg];
+        if let Some((start, bytes)) = &mut socket.close {
+            bytes.push(byte);
+            let at = position == *start + bytes.len() as u64 - 1;
+            return at && bytes.len() as u64 <= CloseFrame::len_to(Side::BOTH[leg % 2]);
+        }
+        let begins = draining
+            && byte == 0x88
+            && position.checked_sub(socket.first).is_some_and(|at| is_boundary(leg ^ 1, at));
+        if begins {
+            socket.close = Some((position, vec![byte]));
+        }
+        begins
     }
 
     /// All that goes to `leg` first.
@@ -139,7 +164,7 @@ impl Net {
         let socket = &mut self.sockets[leg];
         let bytes = (socket.arrived - socket.read).min(into.len() as u64);
         if bytes > 0 {
-            let data: Vec<u8> = (0..bytes).map(|at| pattern(leg, socket.read + at)).collect();
+            let data: Vec<u8> = (0..bytes).map(|at| framed(leg, socket.read + at)).collect();
             into.fill(&data);
             socket.read += bytes;
             return Got::Bytes(bytes as usize);
@@ -181,9 +206,13 @@ impl Net {
         if matches!(self.plant, Plant::FlippedBit) && self.blow() {
             data[0] ^= 4;
         }
-        let wrong = data.iter().zip(start..).find(|(byte, at)| **byte != self.wanted(leg, *at));
-        if let Some((_, at)) = wrong {
-            self.object(format!("leg {leg} got a wrong byte at {at}"));
+        for (&byte, at) in data.iter().zip(start..) {
+            let fits = self.is_close(leg, at, byte)
+                || (self.sockets[leg].close.is_none() && byte == self.wanted(leg, at));
+            if !fits {
+                self.object(format!("leg {leg} got a wrong byte at {at}"));
+                break;
+            }
         }
         let doubled = matches!(self.plant, Plant::DoubledWrite) && self.blow();
         self.sockets[leg].written += if doubled { bytes + 1 } else { bytes };
@@ -228,6 +257,52 @@ impl Wire for Net {
 /// The opposite side's number is the leg's lowest bit.
 pub(super) fn leg(tunnel: usize, side: Side) -> usize {
     2 * tunnel + side.index()
+}
+
+/// The byte at `position` of what the peer of `leg` sends: frames of all kinds of lengths, masked if
+/// it is a client, over and over.
+fn framed(leg: usize, position: u64) -> u8 {
+    let cycle = &cycles()[leg % 2];
+    match cycle[(position % cycle.len() as u64) as usize] {
+        Byte::First(byte) | Byte::Header(byte) => byte,
+        Byte::Payload => pattern(leg, position),
+    }
+}
+
+pub(super) fn is_boundary(leg: usize, position: u64) -> bool {
+    let cycle = &cycles()[leg % 2];
+    matches!(cycle[(position % cycle.len() as u64) as usize], Byte::First(_))
+}
+
+#[derive(Clone, Copy)]
+enum Byte {
+    First(u8),
+    Header(u8),
+    Payload,
+}
+
+/// One round of frames: of clients, of upstreams.
+fn cycles() -> &'static [Vec<Byte>; 2] {
+    static CYCLES: OnceLock<[Vec<Byte>; 2]> = OnceLock::new();
+    CYCLES.get_or_init(|| [cycle(0x80), cycle(0)])
+}
+
+fn cycle(mask: u8) -> Vec<Byte> {
+    let mut bytes = Vec::new();
+    for (at, length) in [0_usize, 5, 125, 126, 1, 900, 66_000, 0, 3].into_iter().enumerate() {
+        bytes.push(Byte::First([0x81, 0x02, 0x89, 0x80][at % 4]));
+        let (code, extended) = match length {
+            0..126 => (length as u8, 0),
+            126..65_536 => (126, 2),
+            _ => (127, 8),
+        };
+        bytes.push(Byte::Header(mask | code));
+        let length_bytes = (length as u64).to_be_bytes();
+        bytes.extend(length_bytes[8 - extended..].iter().map(|byte| Byte::Header(*byte)));
+        let masking = if mask == 0 { 0 } else { 4 };
+        bytes.extend(std::iter::repeat_n(Byte::Payload, masking + length));
+    }
+    bytes
 }
 
 fn pattern(stream: usize, position: u64) -> u8 {

@@ -253,3 +253,74 @@ impl Channel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::Shutdown;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// A channel and its peer.
+    async fn pair() -> (Channel, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Channel::tcp(near), listener.accept().unwrap().0)
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test);
+    }
+
+    #[test]
+    fn what_comes_behind_a_short_read_is_heard() {
+        run(async {
+            let (channel, mut peer) = pair().await;
+            let mut buffer = BytesMut::new();
+            for round in 1..=3 {
+                peer.write_all(b"abc").unwrap();
+                let read = channel.read(&mut buffer, 16, LIMIT).await.unwrap();
+                assert_eq!((read, buffer.len()), (Read::Bytes(3), 3 * round));
+            }
+            peer.write_all(b"d").unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(channel.read(&mut buffer, 16, LIMIT).await.unwrap(), Read::Bytes(1));
+            assert_eq!(channel.read(&mut buffer, 16, LIMIT).await.unwrap(), Read::Closed);
+        });
+    }
+
+    #[test]
+    fn a_read_gives_at_most_what_was_asked_and_forgets_nothing() {
+        run(async {
+            let (channel, mut peer) = pair().await;
+            peer.write_all(&vec![7; READ_MAX + 10]).unwrap();
+            let mut buffer = BytesMut::new();
+            assert_eq!(channel.read(&mut buffer, 4, LIMIT).await.unwrap(), Read::Bytes(4));
+            while buffer.len() < READ_MAX + 10 {
+                let before = buffer.len();
+                assert_ne!(
+                    channel.read(&mut buffer, usize::MAX, LIMIT).await.unwrap(),
+                    Read::Closed
+                );
+                assert!(buffer.len() - before <= READ_MAX);
+            }
+        });
+    }
+
+    #[test]
+    fn the_second_write_waits_for_no_acknowledgement() {
+        run(async {
+            let (channel, _peer) = pair().await;
+            let nodelay = || match &channel.socket {
+                Socket::Tcp(stream) => stream.nodelay().unwrap(),
+                Socket::Unix(_) => unreachable!("a TCP socket was made"),
+            };
+            channel.write_all(b"a", LIMIT).await.unwrap();
+            assert!(!nodelay());
+            channel.write_all(b"b", LIMIT).await.unwrap();
+            assert!(nodelay());
+        });
+    }
+}

@@ -288,6 +288,8 @@ impl NextUpstream {
     pub const INVALID_HEADER: u32 = 1 << 2;
     pub const NON_IDEMPOTENT: u32 = 1 << 3;
     pub const OFF: u32 = 1 << 4;
+    /// A failure of this process, for which no other server is tried.
+    pub const OWN: u32 = 1 << 12;
     const STATUSES: [(u16, u32); 7] = [
         (500, 1 << 5),
         (502, 1 << 6),

@@ -18,6 +18,7 @@ use crate::upgrade::{self, Offer};
 use crate::worker::Thread;
 use bytes::BytesMut;
 use perdura_tunnel::Seat;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -228,8 +229,9 @@ fn status_failure(request: &Request, answer: &Answer, left: usize) -> Option<Fai
 }
 
 fn fail(request: &Request, lease: Lease, failure: &Failure, url: ShownUrl<'_>) {
-    // 403 and 404 are the server's opinion, not its failure.
+    // 403 and 404 are the server's opinion, and a failure of this process is none of its.
     let outcome = match failure.status {
+        _ if failure.bit == NextUpstream::OWN => Outcome::Fine,
         403 | 404 => Outcome::Fine,
         _ => Outcome::Failed,
     };
@@ -318,6 +320,12 @@ async fn connect(
     };
     match connected {
         Ok(Ok(upstream)) => Ok(upstream),
+        Ok(Err(error)) if is_out_of_descriptors(&error) => {
+            let reason = crate::errno_text(&error);
+            let message = format!("socket() failed ({reason}) while connecting to upstream");
+            error_log::upstream(request, Severity::Alert, &message, &url);
+            Err(Some(Failure { status: 500, bit: NextUpstream::OWN, ..Failure::default() }))
+        }
         Ok(Err(error)) => {
             let reason = crate::errno_text(&error);
             let message = format!("connect() failed ({reason}) while connecting to upstream");
@@ -338,6 +346,14 @@ async fn connect(
             Err(Some(Failure { status: 504, bit: NextUpstream::TIMEOUT, ..Failure::default() }))
         }
     }
+}
+
+/// This process or the system has no descriptor left: no other peer could be reached either.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
 }
 
 fn shown_url<'u>(aim: &'u Aim, peer: &'u str) -> ShownUrl<'u> {

@@ -56,14 +56,17 @@ pub enum Order {
     Quit,
     Reopen,
     Reload,
+    /// Ours: the binary upgrade in one.
+    Upgrade,
 }
 
 impl Order {
-    const ALL: [(Order, &'static str); 4] = [
+    const ALL: [(Order, &'static str); 5] = [
         (Order::Stop, "stop"),
         (Order::Quit, "quit"),
         (Order::Reopen, "reopen"),
         (Order::Reload, "reload"),
+        (Order::Upgrade, "upgrade"),
     ];
 
     fn named(word: &OsStr) -> Option<Order> {
@@ -291,6 +294,7 @@ mod tests {
             ("-s quit", Deed::Order(Order::Quit)),
             ("-s reopen", Deed::Order(Order::Reopen)),
             ("-qs reload", Deed::Order(Order::Reload)),
+            ("-s upgrade", Deed::Order(Order::Upgrade)),
             ("-v -s stop", Deed::Nothing),
             ("demo", Deed::Demo),
             ("tunnels", Deed::Tunnels(Tunnels::Table)),

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use perdura_conf::errno_text;
 use perdura_proxy::{Disk, Severity, build};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::{Command, Order};
+use crate::control::{self, Ask, Connection, Reply};
 use crate::paths;
 use crate::report::Report;
 
@@ -17,6 +19,9 @@ pub fn run(command: &Command, order: Order, report: &mut Report) -> u8 {
     report.faults(&built.faults, &built.sources);
     let Some(config) = built.config else { return 1 };
     report.say(Severity::Notice, "signal process started");
+    if order == Order::Upgrade {
+        return upgrade(&config.process().pid, report);
+    }
     match send(&config.process().pid, order) {
         Ok(()) => 0,
         Err((severity, text)) => {
@@ -25,6 +30,28 @@ pub fn run(command: &Command, order: Order, report: &mut Report) -> u8 {
         }
     }
 }
+
+/// Not a signal but a request, because its end is to be told.
+fn upgrade(pid: &Path, report: &mut Report) -> u8 {
+    let asked = Connection::open(&control::path(pid)).and_then(|connection| {
+        connection.ask(Ask::Upgrade)?;
+        connection.answer(UPGRADE_TIME_MAX)
+    });
+    let why = match asked {
+        Ok(Reply::Done(text)) => {
+            crate::report::line(&text);
+            return 0;
+        }
+        Ok(Reply::Refused(why)) => why,
+        Ok(Reply::Rows(_)) => "the master process answered another question".into(),
+        Err(fault) => fault.to_string(),
+    };
+    report.say(Severity::Error, &why);
+    1
+}
+
+/// Longer than the master waits for the new program and for the tunnels.
+const UPGRADE_TIME_MAX: Duration = Duration::from_secs(120);
 
 fn send(path: &Path, order: Order) -> Result<(), (Severity, String)> {
     let error = |text| (Severity::Error, text);
@@ -49,6 +76,7 @@ fn signal_of(order: Order) -> Signal {
         Order::Quit => Signal::QUIT,
         Order::Reopen => Signal::USR1,
         Order::Reload => Signal::HUP,
+        Order::Upgrade => Signal::USR2,
     }
 }
 

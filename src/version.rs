@@ -113,7 +113,7 @@ Options:
   -t            : test configuration and exit
   -T            : test configuration, dump it and exit
   -q            : suppress non-error messages during configuration testing
-  -s signal     : send signal to a master process: stop, quit, reopen, reload
+  -s signal     : send signal to a master process: stop, quit, reopen, reload, upgrade
   -p prefix     : set prefix path (default: {})
   -e filename   : set error log file (default: {})
   -c filename   : set configuration file (default: {})

@@ -21,6 +21,8 @@ pub enum Ask {
     List,
     /// End this tunnel.
     Close(u64),
+    /// Start the program from disk, move the tunnels to it, and end.
+    Upgrade,
 }
 
 /// What the master answers.
@@ -80,6 +82,7 @@ impl Ask {
         out.raw(nonce);
         match self {
             Ask::List => out.raw(&[LIST]),
+            Ask::Upgrade => out.raw(&[UPGRADE]),
             Ask::Close(tunnel) => {
                 out.raw(&[CLOSE]);
                 out.raw(&tunnel.to_le_bytes());
@@ -96,6 +99,7 @@ impl Ask {
         }
         let ask = match input.array()? {
             [LIST] => Ask::List,
+            [UPGRADE] => Ask::Upgrade,
             [CLOSE] => Ask::Close(u64::from_le_bytes(input.array()?)),
             _ => return Err(WireFault::Malformed),
         };
@@ -195,6 +199,7 @@ const MAGIC: &[u8] = b"PERDCTL\x01";
 
 const LIST: u8 = 1;
 const CLOSE: u8 = 2;
+const UPGRADE: u8 = 3;
 
 const ROWS: u8 = 65;
 const DONE: u8 = 66;
@@ -226,7 +231,7 @@ mod tests {
         let nonce = [7; NONCE_BYTES];
         let hello = Hello { nonce, pid: 12 };
         assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
-        for ask in [Ask::List, Ask::Close(u64::MAX)] {
+        for ask in [Ask::List, Ask::Close(u64::MAX), Ask::Upgrade] {
             assert_eq!(Ask::decode(&ask.encode(&nonce), &nonce), Ok(ask));
         }
         for reply in [

@@ -2,7 +2,7 @@
 //!
 //! They belong to the master and outlive every worker, so the accept queue is never lost.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 use perdura_conf::errno_text;
@@ -27,8 +27,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl Listeners {
     /// Binds everything, with nginx's patience for a predecessor that is just ending. `say` gets
     /// every fault; `None` when it did not work out.
-    pub fn bind(listens: &[Listen], mut say: impl FnMut(Severity, &str)) -> Option<Listeners> {
+    /// What a predecessor left is taken instead, and the rest of that is closed.
+    pub fn bind(
+        listens: &[Listen],
+        inherited: Vec<OwnedFd>,
+        mut say: impl FnMut(Severity, &str),
+    ) -> Option<Listeners> {
         let mut listeners = Listeners::default();
+        listeners.inherit(listens, inherited);
         for _ in 0..TRIES {
             let mut in_use = false;
             for listen in listens {
@@ -53,6 +59,19 @@ impl Listeners {
         }
         say(Severity::Emerg, "still could not bind()");
         None
+    }
+
+    fn inherit(&mut self, listens: &[Listen], inherited: Vec<OwnedFd>) {
+        for socket in inherited {
+            let Some(address) = address_of(&socket) else { continue };
+            let wanted = listens.iter().find(|listen| listen.address == address);
+            let Some(listen) = wanted.filter(|listen| !self.has(&listen.key)) else { continue };
+            // On a socket that listens this only changes the length of the queue.
+            let _ = rustix::net::listen(&socket, listen.backlog.cast_signed());
+            if let Ok(socket) = Owned::new(socket) {
+                self.list.push((listen.clone(), socket));
+            }
+        }
     }
 
     fn bind_one(&mut self, listen: &Listen) -> Result<(), Refusal> {
@@ -137,6 +156,17 @@ impl Listeners {
     fn has(&self, key: &str) -> bool {
         self.list.iter().any(|(listen, _)| listen.key == key)
     }
+}
+
+/// Where a socket listens.
+fn address_of(socket: &OwnedFd) -> Option<Address> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = rustix::net::getsockname(socket).ok()?;
+    if let Ok(unix) = rustix::net::SocketAddrUnix::try_from(name.clone()) {
+        let path = std::ffi::OsStr::from_bytes(unix.path_bytes()?);
+        return Some(Address::Unix(path.into()));
+    }
+    std::net::SocketAddr::try_from(name).ok().map(Address::Inet)
 }
 
 enum Refusal {

@@ -5,8 +5,12 @@
 //! reaches it. Not here: HTTP and tunnels; the worker's life is `perdura_proxy::run_worker`.
 
 pub mod clock;
+mod come;
 mod control;
+mod heritage;
+mod leave;
 mod limits;
+mod link;
 mod listeners;
 mod logs;
 mod operator;
@@ -19,7 +23,9 @@ mod reload;
 mod single;
 mod start;
 mod succession;
+mod successor;
 mod sweep;
+mod word;
 mod worker;
 
 use std::os::fd::AsFd;
@@ -30,7 +36,7 @@ use perdura_conf::errno_text;
 use perdura_proxy::{Config, Options, Severity};
 use perdura_tunnel::Table;
 use rustix::event::PollFlags;
-use rustix::process::kill_process;
+use rustix::process::{Pid, kill_process};
 
 use crate::signal::{Signals, Woken};
 
@@ -41,8 +47,10 @@ pub use process::{Forked, exit, fork};
 pub use start::{run, serve};
 
 use control::Control;
+use link::Link;
 use pid_file::PidFile;
 use reload::Reload;
+use successor::Upgrade;
 use worker::{Pauses, Worker};
 
 /// Everything that the master holds.
@@ -58,6 +66,11 @@ pub struct Master {
     /// Clients of the control socket that wait for the worker, and which tunnel is to end: at most
     /// one each.
     closing: Vec<(u64, u64)>,
+    /// The other master, while two programs serve.
+    link: Option<Link>,
+    /// Our child that was its end of a link that is lost.
+    lost_successor: Option<Pid>,
+    upgrade: Option<Upgrade>,
     /// The worker's limit of descriptors.
     descriptors: u64,
     worker: Place,
@@ -115,6 +128,7 @@ impl Master {
             match self.wait() {
                 Woken::Readable => {
                     self.hear();
+                    self.hear_link();
                     self.serve_control();
                 }
                 Woken::Signal | Woken::Timeout => {}
@@ -134,7 +148,8 @@ impl Master {
         let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
         let ear = ear.map(|ear| (ear.as_fd(), PollFlags::IN));
         let operators = self.control.iter().flat_map(Control::wait_for);
-        let sockets: Vec<_> = ear.into_iter().chain(operators).collect();
+        let link = self.link.as_ref().map(|link| (link.socket().as_fd(), PollFlags::IN));
+        let sockets: Vec<_> = ear.into_iter().chain(link).chain(operators).collect();
         match self.signals.wait(&sockets, timeout) {
             Ok(woken) => woken,
             Err(error) => {
@@ -162,7 +177,10 @@ impl Master {
             Ending::No | Ending::Gracefully => None,
         };
         let control = self.control.as_ref().and_then(Control::deadline);
-        [worker, reload, ending, control].into_iter().flatten().min()
+        let link = self.link.as_ref().and_then(Link::deadline);
+        let upgrade = self.upgrade.as_ref().and_then(Upgrade::deadline);
+        let leave = self.leave_at();
+        [worker, reload, ending, control, link, upgrade, leave].into_iter().flatten().min()
     }
 
     fn keep_time(&mut self) {
@@ -187,10 +205,30 @@ impl Master {
         if self.control.as_ref().and_then(Control::deadline).is_some_and(|at| at <= now) {
             self.serve_control();
         }
+        self.keep_time_of_upgrade(now);
+    }
+
+    fn keep_time_of_upgrade(&mut self, now: Instant) {
+        let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if late(self.link.as_ref().and_then(|link| link.leaving.deadline())) {
+            self.abort_leaving("it takes too long");
+        }
+        if late(self.link.as_ref().and_then(|link| link.coming.deadline())) {
+            self.forget_coming();
+            self.say_to_peer(&word::Word::Abort);
+        }
+        if late(self.upgrade.as_ref().and_then(Upgrade::deadline)) {
+            self.give_up_successor();
+        }
+        self.leave_if_wanted();
     }
 
     /// The exit code, once there is nothing left to wait for.
     fn finished(&self) -> Option<u8> {
+        // Nobody knows yet whose the tunnels are.
+        if self.link.as_ref().is_some_and(|link| link.leaving.is_going()) {
+            return None;
+        }
         match (&self.worker, self.ending) {
             (Place::Living(_) | Place::Pausing(_), _) => None,
             // Drained, until a reload starts the next one.
@@ -213,10 +251,15 @@ impl Master {
                 self.logs.line(Severity::Alert, &text);
             }
         }
-        if let Some(control) = &self.control {
+        if let Some(control) = &mut self.control {
+            // An answer may be on its way.
+            let _ = control.serve(&self.table);
             control.remove_file();
         }
-        self.listeners.remove_files();
+        // While another program serves, they are its files too.
+        if self.link.is_none() {
+            self.listeners.remove_files();
+        }
         self.logs.line(Severity::Notice, "exit");
         code
     }

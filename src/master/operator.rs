@@ -35,6 +35,7 @@ impl Master {
         match ask {
             // Answered where it was heard.
             Ask::List => {}
+            Ask::Upgrade => self.upgrade(client),
             Ask::Close(tunnel) => self.close_tunnel(client, tunnel),
         }
     }

@@ -31,14 +31,14 @@ impl Master {
             Asked::Quit => self.quit(),
             Asked::Reload => self.start_reload(),
             Asked::Reopen => self.reopen_logs(),
-            Asked::Upgrade => {
-                self.logs.line(Severity::Error, "binary upgrade is not supported yet");
-            }
+            Asked::Upgrade => self.change_binary(),
             Asked::Drain => self.drain(),
         }
     }
 
     fn stop(&mut self) {
+        self.abort_leaving("this program ends at once");
+        self.forget_coming();
         if !matches!(self.ending, Ending::AtOnce { .. }) {
             self.ending = Ending::AtOnce { kill_at: Instant::now() + STOP_TIME_MAX };
         }
@@ -48,11 +48,12 @@ impl Master {
         }
     }
 
-    fn quit(&mut self) {
+    pub(super) fn quit(&mut self) {
         if self.ending == Ending::No {
             self.ending = Ending::Gracefully;
         }
         self.tell(&ToWorker::Quit);
+        self.say_how_we_are();
     }
 
     fn drain(&mut self) {
@@ -65,6 +66,7 @@ impl Master {
             Place::Pausing(_) => self.worker = Place::Empty,
             Place::Empty => {}
         }
+        self.say_how_we_are();
     }
 
     fn reopen_logs(&mut self) {

@@ -18,6 +18,13 @@ impl PidFile {
         Ok(PidFile { path: path.to_owned() })
     }
 
+    /// Gives the file another name.
+    pub fn rename(&mut self, to: &Path) -> io::Result<()> {
+        fs::rename(&self.path, to)?;
+        self.path = to.to_owned();
+        Ok(())
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -2,8 +2,9 @@
 //!
 //! All of them are called by a process with one thread. Not here: what the new process does.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::process::Pid;
 
@@ -42,6 +43,33 @@ fn forked(result: i64) -> io::Result<Forked> {
         }
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Becomes another program; comes back only with an error.
+pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |texts: &[CString]| {
+        let texts = texts.iter().map(|text| text.as_ptr());
+        texts.chain([std::ptr::null()]).collect::<Vec<_>>()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both lists end in a null pointer, and everything lives until the call returns.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Borrows a descriptor of the shared table by its number, for one system call.
+pub fn borrow(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: not -1, as records and messages are checked for. A number that is closed meanwhile
+    // gives an error from the kernel.
+    unsafe { BorrowedFd::borrow_raw(number.max(0)) }
+}
+
+/// Takes over a socket that this process was started with.
+pub fn own(number: RawFd) -> Option<OwnedFd> {
+    // None of the standard streams, and nothing that this process has opened so far.
+    let open = number > 2 && rustix::net::sockopt::socket_type(borrow(number)).is_ok();
+    // SAFETY: it is an open socket, and nothing else in this process has made or owns one yet.
+    open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Ends the process without running anything that belongs to the parent: destructors, exit

@@ -201,7 +201,9 @@ impl Master {
     /// As nginx: another name in the new configuration is a new file, and the old one goes.
     fn move_pid_file(&mut self, config: &Config) {
         let path = &config.process().pid;
-        if self.pid_file.as_ref().is_none_or(|file| file.path() == path) {
+        // Beside a successor the name is not ours to change.
+        let aside = self.link.is_some();
+        if aside || self.pid_file.as_ref().is_none_or(|file| file.path() == path) {
             return;
         }
         match PidFile::write(path) {

@@ -1,12 +1,15 @@
 //! From a command line to a server: nginx's steps in nginx's order.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use perdura_conf::errno_text;
 use perdura_proxy::{Config, Options, Severity, build};
 use perdura_tunnel::Table;
 
+use super::heritage::Heritage;
+use super::link::{Link, Peer};
 use super::listeners::Listeners;
 use super::logs::Logs;
 use super::pid_file::PidFile;
@@ -27,6 +30,7 @@ pub fn run(command: &Command, report: &mut Report) -> u8 {
 /// The same for who has options instead of a command line; `listening` is called once every socket
 /// listens and the signals are heard.
 pub fn serve(options: Options, report: &mut Report, listening: impl FnOnce()) -> u8 {
+    let mut heritage = Heritage::take();
     let Some(config) = read(&options, report) else { return 1 };
     // Whoever can connect may also send a signal: from the first socket that listens on, it waits
     // until it is heard and does not do what it does to any program.
@@ -34,8 +38,11 @@ pub fn serve(options: Options, report: &mut Report, listening: impl FnOnce()) ->
         report.say(Severity::Emerg, &format!("sigprocmask() failed {}", errno_text(&error)));
         return 1;
     }
-    let Some(opened) = Opened::new(&config, report) else { return 1 };
-    match settle(options, config, opened) {
+    let inherited = heritage.as_mut().map(|heritage| std::mem::take(&mut heritage.listeners));
+    let Some(opened) = Opened::new(&config, inherited.unwrap_or_default(), report) else {
+        return 1;
+    };
+    match settle(options, config, opened, heritage) {
         Ok(settled) => {
             report.end();
             listening();
@@ -68,11 +75,11 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(config: &Config, report: &mut Report) -> Option<Opened> {
+    fn new(config: &Config, inherited: Vec<OwnedFd>, report: &mut Report) -> Option<Opened> {
         let logs = Logs::open(config.log_files())
             .map_err(|fault| report.say(Severity::Emerg, &fault.to_string()))
             .ok()?;
-        let listeners = Listeners::bind(config.listens(), |severity, text| {
+        let listeners = Listeners::bind(config.listens(), inherited, |severity, text| {
             report.say(severity, text);
         })?;
         if let Some(text) = limits::warning(config.process()) {
@@ -88,12 +95,18 @@ enum Settled {
 }
 
 /// Leaves the terminal, writes the pid file, hands stderr to the log, and makes the table.
-fn settle(options: Options, config: Arc<Config>, opened: Opened) -> Result<Settled, String> {
+fn settle(
+    options: Options,
+    config: Arc<Config>,
+    opened: Opened,
+    heritage: Option<Heritage>,
+) -> Result<Settled, String> {
     let failed = |what: &str, error: io::Error| format!("{what} failed {}", errno_text(&error));
     let Opened { mut logs, listeners } = opened;
     let process = config.process();
     let descriptors = limits::raise(process);
-    if process.daemon {
+    // The predecessor has left the terminal already (nginx).
+    if process.daemon && heritage.is_none() {
         daemon::detach().map_err(|error| failed("fork()", error))?;
     }
     let pid = &process.pid;
@@ -106,6 +119,10 @@ fn settle(options: Options, config: Arc<Config>, opened: Opened) -> Result<Settl
     logs.line(Severity::Notice, version::PERDURA);
     logs.line(Severity::Notice, &format!("built by {}", version::COMPILER));
     let table = Arc::new(table);
+    let parent = rustix::process::getppid();
+    let link = heritage
+        .zip(parent)
+        .and_then(|(heritage, parent)| Link::new(heritage.link, Peer::Predecessor(parent)).ok());
     if !process.master_process {
         let single = single::Single { options, config, logs, listeners, table, signals, pid_file };
         return Ok(Settled::Single(single));
@@ -120,6 +137,9 @@ fn settle(options: Options, config: Arc<Config>, opened: Opened) -> Result<Settl
         pid_file: Some(pid_file),
         control: None,
         closing: Vec::new(),
+        link,
+        lost_successor: None,
+        upgrade: None,
         descriptors,
         worker: Place::Empty,
         pauses: Pauses::default(),

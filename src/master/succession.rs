@@ -13,6 +13,7 @@ use perdura_proxy::control::{self, ToMaster, ToWorker};
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 
 use super::control::Control;
+use super::link::Link;
 use super::reload::Reload;
 use super::worker::{Birth, Fault, Worker};
 use super::{Ending, Master, Place, reader, sweep};
@@ -90,6 +91,11 @@ impl Master {
             ToMaster::Released if self.ending == Ending::No => {}
             ToMaster::Released => self.listeners.retain(&[]),
             ToMaster::Finished => {}
+            ToMaster::Frozen => self.frozen(),
+            ToMaster::GaveUp => self.gave_up(),
+            ToMaster::Thawed => self.thawed(),
+            ToMaster::Prepared { refused } => self.prepared(refused),
+            ToMaster::Live { count } => self.live(count),
             ToMaster::Closed { request, found } => self.tunnel_closed(request, found),
         }
     }
@@ -101,6 +107,8 @@ impl Master {
             Ending::AtOnce { .. } => self.tell(&ToWorker::Stop),
             Ending::No => self.reload_if_asked(),
         }
+        self.come_again();
+        self.say_how_we_are();
     }
 
     /// Every child that has ended.
@@ -113,6 +121,9 @@ impl Master {
             }
             if works {
                 self.bury(pid, status);
+            }
+            if self.is_successor(pid) {
+                self.successor_ended(pid, status);
             }
         }
     }
@@ -133,10 +144,13 @@ impl Master {
         let interrupted = matches!(self.reload, Reload::Handing(_));
         self.drop_reload();
         self.repair();
+        self.repair_link();
+        self.coming_died();
+        let waits = self.leaving_died();
         self.sweep();
         let fault = Fault::of(status);
         self.crashed = fault == Fault::Own && !in_peace;
-        if in_peace || matches!(self.ending, Ending::AtOnce { .. }) || !self.served {
+        if waits || in_peace || matches!(self.ending, Ending::AtOnce { .. }) || !self.served {
             return;
         }
         // A reload that a kill interrupted is done again; one that killed the worker is not.
@@ -179,11 +193,12 @@ impl Master {
 
     /// Closes what the dead worker had open and nobody needs: connections that are no tunnels, and
     /// its runtime's epoll instances, which would otherwise go on collecting events.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         let mut keep: Vec<i32> = self.table.keep_list();
         keep.push(self.table.fd().as_raw_fd());
         keep.extend(self.listeners.numbers().into_iter().map(|(_, number)| number));
         keep.extend(self.logs.numbers().into_iter().map(|(_, number)| number));
+        keep.extend(self.link.iter().flat_map(Link::numbers));
         keep.extend(self.control.iter().flat_map(Control::numbers));
         if let Reload::Reading(reader) = &self.reload {
             keep.push(reader.memory().number());

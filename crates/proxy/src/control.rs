@@ -20,6 +20,9 @@ use crate::world::wire::{Decoder, Encoder, WireFault};
 /// 208 KiB of a socket's send buffer.
 pub const MESSAGE_BYTES_MAX: usize = 128 << 10;
 
+/// The most names in one [`ToWorker::Release`].
+pub const RELEASED_MAX: usize = 8192;
+
 /// The longest text in [`ToMaster::Refused`], in bytes; the rest is cut off.
 pub const WHY_BYTES_MAX: usize = 4096;
 
@@ -44,6 +47,28 @@ pub enum ToWorker {
     Drain,
     /// End this tunnel by the operator's will. Answered by `Closed` with the same request number.
     Close { request: u64, tunnel: u64 },
+    /// Tunnels are about to leave: read none until `Thaw`. Answered by `Frozen`.
+    Freeze,
+    /// These tunnels go on in another process: give them up. At most [`RELEASED_MAX`]; answered by
+    /// `GaveUp`.
+    Release { gone: Vec<u64> },
+    /// Go on with what is left. Answered by `Thawed`.
+    Thaw {
+        /// Somebody who is gone may have read meanwhile: look whether every position is right.
+        checked: bool,
+    },
+    /// Tunnels come: copy and check them, and read none. Answered by `Prepared`.
+    Prepare {
+        /// The other process's table, a memfd, lent.
+        table: RawFd,
+        /// The name there, and the descriptors of client and upstream, which are *given*: the
+        /// worker closes them.
+        coming: Vec<(u64, RawFd, RawFd)>,
+    },
+    /// The other process has given up what was prepared: go on with it. Answered by `Live`.
+    Go,
+    /// It has not: drop what was prepared.
+    Forget,
 }
 
 /// A message from the worker.
@@ -55,13 +80,31 @@ pub enum ToMaster {
     /// and neither is the snapshot.
     Reloaded,
     /// The old configuration stays as it was.
-    Refused { why: String },
+    Refused {
+        why: String,
+    },
     /// No listener is used any more (after `Quit` or `Drain`).
     Released,
     /// Everything is served, and the worker is about to exit.
     Finished,
     /// Whether there was such a tunnel (after `Close`).
-    Closed { request: u64, found: bool },
+    Closed {
+        request: u64,
+        found: bool,
+    },
+    /// No tunnel is read.
+    Frozen,
+    /// What was to be released is.
+    GaveUp,
+    Thawed,
+    /// What could not be prepared.
+    Prepared {
+        refused: Vec<u64>,
+    },
+    /// So many tunnels go on here.
+    Live {
+        count: u32,
+    },
 }
 
 /// Why a packet is no message.
@@ -116,6 +159,23 @@ impl ToWorker {
                 out.raw(&request.to_le_bytes());
                 out.raw(&tunnel.to_le_bytes());
             }
+            ToWorker::Freeze => out.raw(&[FREEZE]),
+            ToWorker::Release { gone } => {
+                out.raw(&[RELEASE]);
+                out.list(gone, |out, name| out.raw(&name.to_le_bytes()));
+            }
+            ToWorker::Thaw { checked } => out.raw(&[THAW, u8::from(*checked)]),
+            ToWorker::Prepare { table, coming } => {
+                out.raw(&[PREPARE]);
+                descriptor(&mut out, *table);
+                out.list(coming, |out, (name, client, upstream)| {
+                    out.raw(&name.to_le_bytes());
+                    descriptor(out, *client);
+                    descriptor(out, *upstream);
+                });
+            }
+            ToWorker::Go => out.raw(&[GO]),
+            ToWorker::Forget => out.raw(&[FORGET]),
         }
         out.into_bytes()
     }
@@ -136,6 +196,17 @@ impl ToWorker {
                 request: u64::from_le_bytes(input.array()?),
                 tunnel: u64::from_le_bytes(input.array()?),
             },
+            FREEZE => ToWorker::Freeze,
+            RELEASE => ToWorker::Release { gone: input.list(name)? },
+            THAW => ToWorker::Thaw { checked: input.array()? == [1] },
+            PREPARE => ToWorker::Prepare {
+                table: read_descriptor(&mut input)?,
+                coming: input.list(|input| {
+                    Ok((name(input)?, read_descriptor(input)?, read_descriptor(input)?))
+                })?,
+            },
+            GO => ToWorker::Go,
+            FORGET => ToWorker::Forget,
             kind => return Err(MessageFault::UnknownKind { kind }),
         };
         input.end()?;
@@ -160,6 +231,17 @@ impl ToMaster {
                 out.raw(&request.to_le_bytes());
                 out.raw(&[u8::from(*found)]);
             }
+            ToMaster::Frozen => out.raw(&[FROZEN]),
+            ToMaster::GaveUp => out.raw(&[GAVE_UP]),
+            ToMaster::Thawed => out.raw(&[THAWED]),
+            ToMaster::Prepared { refused } => {
+                out.raw(&[PREPARED]);
+                out.list(refused, |out, name| out.raw(&name.to_le_bytes()));
+            }
+            ToMaster::Live { count } => {
+                out.raw(&[LIVE]);
+                out.number(*count);
+            }
         }
         out.into_bytes()
     }
@@ -177,6 +259,11 @@ impl ToMaster {
                 request: u64::from_le_bytes(input.array()?),
                 found: input.array()? == [1],
             },
+            FROZEN => ToMaster::Frozen,
+            GAVE_UP => ToMaster::GaveUp,
+            THAWED => ToMaster::Thawed,
+            PREPARED => ToMaster::Prepared { refused: input.list(name)? },
+            LIVE => ToMaster::Live { count: input.number()? },
             kind => return Err(MessageFault::UnknownKind { kind }),
         };
         input.end()?;
@@ -222,6 +309,12 @@ const QUIT: u8 = 2;
 const STOP: u8 = 3;
 const DRAIN: u8 = 4;
 const CLOSE: u8 = 5;
+const FREEZE: u8 = 6;
+const RELEASE: u8 = 7;
+const THAW: u8 = 8;
+const PREPARE: u8 = 9;
+const GO: u8 = 10;
+const FORGET: u8 = 11;
 
 const READY: u8 = 65;
 const RELOADED: u8 = 66;
@@ -229,6 +322,11 @@ const REFUSED: u8 = 67;
 const RELEASED: u8 = 68;
 const FINISHED: u8 = 69;
 const CLOSED: u8 = 70;
+const FROZEN: u8 = 71;
+const THAWED: u8 = 72;
+const PREPARED: u8 = 73;
+const LIVE: u8 = 74;
+const GAVE_UP: u8 = 75;
 
 fn open(bytes: &[u8]) -> Result<Decoder<'_>, MessageFault> {
     if bytes.len() > MESSAGE_BYTES_MAX {
@@ -246,6 +344,11 @@ fn read_descriptor(input: &mut Decoder<'_>) -> Result<RawFd, WireFault> {
         fd if fd >= 0 => Ok(fd),
         _ => Err(WireFault::Malformed),
     }
+}
+
+/// A tunnel's.
+fn name(input: &mut Decoder<'_>) -> Result<u64, WireFault> {
+    Ok(u64::from_le_bytes(input.array()?))
 }
 
 fn cut(why: &str) -> &str {
@@ -270,6 +373,12 @@ mod tests {
             ToWorker::Stop,
             ToWorker::Drain,
             ToWorker::Close { request: 1, tunnel: u64::MAX },
+            ToWorker::Freeze,
+            ToWorker::Release { gone: vec![1, u64::MAX] },
+            ToWorker::Thaw { checked: true },
+            ToWorker::Prepare { table: 3, coming: vec![(1, 4, 5), (2, 6, 7)] },
+            ToWorker::Go,
+            ToWorker::Forget,
         ]
     }
 
@@ -281,6 +390,11 @@ mod tests {
             ToMaster::Released,
             ToMaster::Finished,
             ToMaster::Closed { request: u64::MAX, found: true },
+            ToMaster::Frozen,
+            ToMaster::GaveUp,
+            ToMaster::Thawed,
+            ToMaster::Prepared { refused: vec![7] },
+            ToMaster::Live { count: 8 },
         ]
     }
 

@@ -4,7 +4,7 @@
 //! worker lives. This is one of the few modules with `unsafe`: nothing else may turn a number into
 //! a descriptor.
 
-use rustix::fd::{BorrowedFd, OwnedFd, RawFd};
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::io;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -20,6 +20,13 @@ pub fn borrow(number: RawFd) -> BorrowedFd<'static> {
 /// A descriptor of one's own for the same file.
 pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(borrow(number), 0)?)
+}
+
+/// Takes a descriptor over that the master has given away with its message.
+pub fn own(number: RawFd) -> OwnedFd {
+    // SAFETY: the decoder of messages gives no negative numbers, and the master, which has just
+    // received this descriptor, neither uses nor closes it after its message.
+    unsafe { OwnedFd::from_raw_fd(number) }
 }
 
 /// Registers a descriptor with the runtime.

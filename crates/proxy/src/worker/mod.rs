@@ -4,7 +4,9 @@
 //! only through the control socket.
 
 mod accept;
+mod moving;
 mod obey;
+mod obey_move;
 mod tasks;
 mod thread;
 mod tunnels;

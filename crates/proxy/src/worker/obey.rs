@@ -1,5 +1,6 @@
 //! What the master orders: a new configuration, an end.
 
+use super::obey_move::{self, Source};
 use super::tasks::{self, Task};
 use super::{Life, Orders, Shared, Word, seat_bound};
 use crate::config::{Config, Options, build};
@@ -44,6 +45,7 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
     let Ok(socket) = master.control.try_clone().and_then(inherited::watch) else {
         std::process::abort();
     };
+    let mut source = Source::default();
     let gone = master_gone(shared.config().process.master_process);
     tokio::pin!(gone);
     confirmed(&shared, &mut master, 0).await;
@@ -83,6 +85,11 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
             }
             Ok(Some(ToWorker::Stop)) => {
                 order(&shared, |orders| orders.life = Life::Stopped);
+            }
+            Ok(Some(order)) => {
+                if let Some(answer) = obey_move::obey(&shared, &mut source, order).await {
+                    tell(&master, &answer);
+                }
             }
             // Without a master the worker serves on: it is what users are connected to.
             Ok(None) => {

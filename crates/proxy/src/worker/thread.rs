@@ -1,6 +1,7 @@
 //! One thread of the worker: its runtime, its listeners, its engine, its kept connections.
 
 use super::accept::Listeners;
+use super::moving::Moving;
 use super::obey::{self, Master};
 use super::tasks::{self, Task};
 use super::{Life, Shared, Word, tunnels};
@@ -10,7 +11,7 @@ use crate::request::Request;
 use crate::upgrade::{self, Ends, Switched};
 use crate::upstream::Pool;
 use bytes::BytesMut;
-use perdura_tunnel::{Close, Death, Engine, Seat, Seats};
+use perdura_tunnel::{Close, Death, Engine, Handoff, Seat, Seats};
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Thread {
     pub(super) open: Rc<Cell<usize>>,
     ending: Cell<bool>,
     ending_begins: Notify,
+    /// Tunnels that leave or come.
+    pub(super) moving: Moving,
 }
 
 /// Counts a request while it is worked on.
@@ -100,6 +103,12 @@ impl Thread {
                     .log(Severity::Error, &format!("a tunnel cannot begin ({reason})"));
             }
         };
+        if let Some(handoff) = self.moving.keep(handoff) {
+            self.adopt(handoff);
+        }
+    }
+
+    pub(super) fn adopt(&self, handoff: Handoff) {
         let adopted = self.engine.borrow_mut().adopt(handoff, crate::now_ms());
         if let Err(refused) = adopted {
             let message = format!("a tunnel cannot begin: {:?}", refused.fault);
@@ -148,6 +157,7 @@ pub fn run(
         open: Rc::default(),
         ending: Cell::new(false),
         ending_begins: Notify::new(),
+        moving: Moving::default(),
     });
     runtime.block_on(async {
         if let Some(queue) = queue {
@@ -212,7 +222,9 @@ async fn end_gracefully(
     loop {
         let quiet = thread.busy.get() == 0 && thread.engine.borrow().is_empty();
         let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if quiet || late || orders.borrow().life == Life::Stopped {
+        // While tunnels leave, it is not known which are still here.
+        let moves = thread.moving.is_frozen();
+        if (!moves && (quiet || late)) || orders.borrow().life == Life::Stopped {
             return;
         }
         if !is_taking_leave && last_moments.is_some_and(|begin| Instant::now() >= begin) {

@@ -48,7 +48,7 @@ pub fn engine(shared: &Arc<Shared>, index: u16, recover: Option<Death>) -> io::R
 }
 
 /// Counts an adopted tunnel at its peer again.
-fn take_account(tunnel: &Adopted, config: &Config) {
+pub fn take_account(tunnel: &Adopted, config: &Config) {
     let Some(ledger) = Ledger::decode(&tunnel.note) else {
         return;
     };
@@ -92,6 +92,7 @@ pub async fn drive(thread: Rc<Thread>) {
         arm(&thread, timer.as_mut(), &mut armed);
         if full {
             tokio::task::yield_now().await;
+            thread.moving.thawed().await;
             full = turn(&thread) == Batch::Full;
             continue;
         }
@@ -101,6 +102,7 @@ pub async fn drive(thread: Rc<Thread>) {
                 let Ok(mut ready) = ready else {
                     std::process::abort();
                 };
+                thread.moving.thawed().await;
                 match turn(&thread) {
                     // The list is drained: every new event makes a new edge.
                     Batch::Short => ready.clear_ready(),
@@ -109,6 +111,7 @@ pub async fn drive(thread: Rc<Thread>) {
             }
             () = &mut timer => {
                 armed = None;
+                thread.moving.thawed().await;
                 thread.engine.borrow_mut().expire(crate::now_ms());
                 settle(&thread);
             }

@@ -218,6 +218,14 @@ impl Table {
         self.map.span(bytes(self, index), to).part(from, to).fill_from(theirs);
     }
 
+    /// Frees the record of a tunnel that goes on in another process, when no worker is alive to
+    /// release it. Its descriptors are the caller's to close.
+    pub fn forget(&self, id: TunnelId) {
+        if let Some(record) = self.named(id).filter(|record| record.state() == Some(State::Live)) {
+            record.set_state(State::Free);
+        }
+    }
+
     /// Name and descriptors of every live tunnel, for who hands them to another process while the
     /// engines stand still.
     pub fn live_legs(&self) -> impl Iterator<Item = (TunnelId, [i32; 2])> {

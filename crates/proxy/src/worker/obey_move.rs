@@ -1,0 +1,115 @@
+//! What the master orders while tunnels leave or come: one order for all threads, one answer.
+//!
+//! `obey` calls it. Not here: what a thread does (`moving`).
+
+use super::Shared;
+use super::moving::{Coming, Meanwhile};
+use super::tasks::{self, Task};
+use crate::control::{ToMaster, ToWorker};
+use crate::inherited;
+use crate::modules::error_log::Severity;
+use perdura_tunnel::Table;
+use rustix::fd::RawFd;
+use std::sync::Arc;
+
+/// The table of the process from which tunnels come.
+#[derive(Default)]
+pub struct Source {
+    open: Option<(RawFd, Arc<Table>)>,
+}
+
+/// Does one of the orders of a move; gives the answer, if it has one.
+pub async fn obey(shared: &Shared, source: &mut Source, order: ToWorker) -> Option<ToMaster> {
+    match order {
+        ToWorker::Freeze => {
+            each(shared, |answer| Task::Freeze { answer }).await;
+            Some(ToMaster::Frozen)
+        }
+        ToWorker::Release { gone } => {
+            let gone = Arc::new(gone);
+            each(shared, |answer| Task::Release { gone: Arc::clone(&gone), answer }).await;
+            Some(ToMaster::GaveUp)
+        }
+        ToWorker::Thaw { checked } => {
+            let meanwhile = if checked { Meanwhile::Maybe } else { Meanwhile::Nobody };
+            each(shared, |answer| Task::Thaw { meanwhile, answer }).await;
+            Some(ToMaster::Thawed)
+        }
+        ToWorker::Prepare { table, coming } => {
+            let refused = prepare(shared, source, table, coming).await;
+            Some(ToMaster::Prepared { refused })
+        }
+        ToWorker::Go => {
+            source.open = None;
+            let count = each(shared, |answer| Task::Go { answer }).await.into_iter().sum();
+            Some(ToMaster::Live { count })
+        }
+        ToWorker::Forget => {
+            source.open = None;
+            each(shared, |answer| Task::Forget { answer }).await;
+            None
+        }
+        _ => None,
+    }
+}
+
+/// The same of every thread, one after the other: each answers within a turn.
+async fn each<T>(
+    shared: &Shared,
+    task: impl Fn(tokio::sync::oneshot::Sender<T>) -> Task,
+) -> Vec<T> {
+    let mut answers = Vec::new();
+    for thread in &shared.tasks {
+        answers.extend(tasks::ask(thread, &task).await);
+    }
+    answers
+}
+
+/// Deals the tunnels out to the threads. The descriptors are ours from here on.
+async fn prepare(
+    shared: &Shared,
+    source: &mut Source,
+    table: RawFd,
+    coming: Vec<(u64, RawFd, RawFd)>,
+) -> Vec<u64> {
+    let names: Vec<u64> = coming.iter().map(|(name, ..)| *name).collect();
+    let own = |(name, client, upstream)| Coming {
+        name,
+        legs: [inherited::own(client), inherited::own(upstream)],
+    };
+    let coming: Vec<Coming> = coming.into_iter().map(own).collect();
+    let table = match open(source, table) {
+        Ok(table) => table,
+        Err(why) => {
+            shared.log(Severity::Error, &format!("tunnels cannot be taken over: {why}"));
+            return names;
+        }
+    };
+    let mut shares: Vec<Vec<Coming>> = shared.tasks.iter().map(|_| Vec::new()).collect();
+    for (at, one) in coming.into_iter().enumerate() {
+        let threads = shares.len();
+        shares[at % threads].push(one);
+    }
+    let mut refused = Vec::new();
+    for (thread, coming) in shared.tasks.iter().zip(shares) {
+        let names: Vec<u64> = coming.iter().map(|one| one.name).collect();
+        let table = Arc::clone(&table);
+        let task = |answer| Task::Prepare { table, coming, answer };
+        // A thread that has ended takes none of its share.
+        refused.extend(tasks::ask(thread, task).await.unwrap_or(names));
+    }
+    refused
+}
+
+fn open(source: &mut Source, number: RawFd) -> Result<Arc<Table>, String> {
+    if let Some((known, table)) = &source.open
+        && *known == number
+    {
+        return Ok(Arc::clone(table));
+    }
+    let memory = inherited::duplicate(number).map_err(|error| crate::errno_text(&error))?;
+    let table = Table::open(memory).map_err(|fault| format!("{fault:?}"))?;
+    let table = Arc::new(table);
+    source.open = Some((number, Arc::clone(&table)));
+    Ok(table)
+}

@@ -1,0 +1,172 @@
+//! Tunnels come from the other master's worker.
+//!
+//! ```text
+//!       Offer           Batch, Prepared ...      Go            Live
+//!  No ---------> Offered -------------> Offered -----> Going --------> No
+//!   ^              | late, Abort, peer gone, worker's end     |  worker's end: asked again
+//!   +--------------+ (nothing has happened)                   +--> Going
+//! ```
+
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use perdura_proxy::Severity;
+use perdura_proxy::control::ToWorker;
+
+use super::owned::Owned;
+use super::word::{BATCH_MAX, Word};
+use super::{Ending, Master, Place};
+
+/// Where a move stands.
+pub enum Coming {
+    No,
+    Offered {
+        table: Owned,
+        /// What came so far. The worker owns the descriptors.
+        tunnels: Vec<(u64, RawFd, RawFd)>,
+        until: Instant,
+    },
+    /// They are ours, whatever happens.
+    Going {
+        table: Owned,
+        tunnels: Vec<(u64, RawFd, RawFd)>,
+        since: Instant,
+    },
+}
+
+impl Coming {
+    pub fn deadline(&self) -> Option<Instant> {
+        match self {
+            Coming::Offered { until, .. } => Some(*until),
+            Coming::No | Coming::Going { .. } => None,
+        }
+    }
+
+    /// The numbers that a sweep keeps: once they are ours, those that are not live yet as well.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        match self {
+            Coming::No | Coming::Offered { .. } => Vec::new(),
+            Coming::Going { table, tunnels, .. } => {
+                let legs = tunnels.iter().flat_map(|(_, client, upstream)| [*client, *upstream]);
+                legs.chain([table.number()]).collect()
+            }
+        }
+    }
+}
+
+/// How long the other master may take for its next word. Longer than it waits for ours.
+const WORD_TIME_MAX: Duration = Duration::from_secs(15);
+
+impl Master {
+    pub(super) fn take_offer(&mut self, with: Vec<OwnedFd>) {
+        let table = with.into_iter().next().and_then(|table| Owned::new(table).ok());
+        let serves = matches!(&self.worker, Place::Living(worker) if worker.ready)
+            && self.ending == Ending::No;
+        let (Some(table), Some(link), true) = (table, &mut self.link, serves) else {
+            return self.say_to_peer(&Word::Abort);
+        };
+        if matches!(link.coming, Coming::No) {
+            let until = Instant::now() + WORD_TIME_MAX;
+            link.coming = Coming::Offered { table, tunnels: Vec::new(), until };
+        }
+    }
+
+    pub(super) fn take_batch(&mut self, names: &[u64], with: Vec<OwnedFd>) {
+        let Some(link) = &mut self.link else { return };
+        let (Coming::Offered { table, tunnels, until }, Place::Living(worker)) =
+            (&mut link.coming, &self.worker)
+        else {
+            // The descriptors close here: they were never used.
+            return self.say_to_peer(&Word::Abort);
+        };
+        let legs = with.chunks_exact(2).map(|legs| (legs[0].as_raw_fd(), legs[1].as_raw_fd()));
+        let named = names.iter().zip(legs);
+        let batch: Vec<_> =
+            named.map(|(name, (client, upstream))| (*name, client, upstream)).collect();
+        let order = ToWorker::Prepare { table: table.number(), coming: batch.clone() };
+        if worker.tell(&order).is_err() {
+            return self.forget_coming();
+        }
+        // The worker owns them now, under the same numbers.
+        with.into_iter().for_each(|leg| _ = leg.into_raw_fd());
+        tunnels.extend(batch);
+        *until = Instant::now() + WORD_TIME_MAX;
+    }
+
+    /// The worker has prepared a batch, but for these.
+    pub(super) fn prepared(&mut self, refused: Vec<u64>) {
+        let Some(link) = &mut self.link else { return };
+        if let Coming::Offered { tunnels, .. } = &mut link.coming {
+            tunnels.retain(|(name, ..)| !refused.contains(name));
+            self.say_to_peer(&Word::Prepared { refused });
+        }
+    }
+
+    /// The other master has let them go.
+    pub(super) fn take_over(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        match std::mem::replace(&mut link.coming, Coming::No) {
+            Coming::Offered { table, tunnels, .. } => {
+                link.coming = Coming::Going { table, tunnels, since: Instant::now() };
+                self.tell(&ToWorker::Go);
+            }
+            // Too late: the descriptors are closed. That it thinks otherwise is the worst that a
+            // lost message can do, and an end of the link gives them back.
+            Coming::No => {
+                self.logs.line(Severity::Alert, "tunnels were let go that were not prepared");
+                self.lose_link();
+            }
+            going @ Coming::Going { .. } => link.coming = going,
+        }
+    }
+
+    /// They are live.
+    pub(super) fn live(&mut self, count: u32) {
+        let Some(link) = &mut self.link else { return };
+        let Coming::Going { tunnels, since, .. } = std::mem::replace(&mut link.coming, Coming::No)
+        else {
+            return;
+        };
+        let text = format!(
+            "adopted {count} tunnels of master process {} in {} ms, {} dropped",
+            link.peer_pid(),
+            since.elapsed().as_millis(),
+            tunnels.len().saturating_sub(count as usize),
+        );
+        self.logs.line(Severity::Notice, &text);
+        self.say_to_peer(&Word::Live { count });
+    }
+
+    /// Before `Go`: as if nothing had been offered.
+    pub(super) fn forget_coming(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        if matches!(link.coming, Coming::Offered { .. }) {
+            link.coming = Coming::No;
+            self.tell(&ToWorker::Forget);
+        }
+    }
+
+    /// The worker that was taking them has died; the sweep closes what was only prepared.
+    pub(super) fn coming_died(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        if matches!(link.coming, Coming::Offered { .. }) {
+            link.coming = Coming::No;
+            self.say_to_peer(&Word::Abort);
+        }
+    }
+
+    /// The next worker is asked again for what is ours and not live.
+    pub(super) fn come_again(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let Coming::Going { table, tunnels, .. } = &mut link.coming else { return };
+        let live = self.table.keep_list();
+        let live: std::collections::HashSet<_> = live.into_iter().collect();
+        tunnels.retain(|(_, client, _)| !live.contains(client));
+        let orders: Vec<_> = tunnels
+            .chunks(BATCH_MAX)
+            .map(|coming| ToWorker::Prepare { table: table.number(), coming: coming.to_vec() })
+            .collect();
+        orders.iter().for_each(|order| self.tell(order));
+        self.tell(&ToWorker::Go);
+    }
+}

@@ -1,0 +1,274 @@
+//! Tunnels leave for the other master's worker.
+//!
+//! ```text
+//!       draining, peer serves     Frozen       every batch Prepared     Live        GaveUp    Thawed
+//!  No ----------------------> Freezing --> Sending -------------> Going --> Releasing --> Thawing --> No
+//!   ^                            |            | late, Abort, peer gone |
+//!   +----------------------------+------------+ (all stays)            | peer gone: taken back, checked
+//! ```
+//!
+//! Until `Go` the tunnels are ours, behind it they are the other's: so behind it nothing but the
+//! end of *all* its processes, which the socket shows, gives them back. At every moment at most one
+//! worker reads.
+
+use std::time::{Duration, Instant};
+
+use perdura_proxy::Severity;
+use perdura_proxy::control::{RELEASED_MAX, ToWorker};
+use perdura_tunnel::TunnelId;
+use std::os::fd::AsFd;
+
+use super::process::borrow;
+use super::word::{BATCH_MAX, Word};
+use super::{Ending, Master, Place};
+
+/// Where a move stands.
+pub enum Leaving {
+    No,
+    Freezing {
+        since: Instant,
+    },
+    Sending {
+        since: Instant,
+        /// When the peer is too slow with its answer.
+        until: Instant,
+        /// Not sent yet.
+        left: Vec<(u64, [i32; 2])>,
+        /// Sent, without an answer.
+        sent: Vec<u64>,
+        /// Prepared there.
+        gone: Vec<u64>,
+    },
+    Going {
+        since: Instant,
+        gone: Vec<u64>,
+    },
+    Releasing {
+        since: Instant,
+        gone: Vec<u64>,
+        told: usize,
+    },
+    Thawing {
+        since: Instant,
+        gone: Vec<u64>,
+    },
+}
+
+impl Leaving {
+    pub fn deadline(&self) -> Option<Instant> {
+        match self {
+            Leaving::Freezing { since } => Some(*since + STEP_TIME_MAX),
+            Leaving::Sending { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
+    pub fn is_going(&self) -> bool {
+        matches!(self, Leaving::Going { .. })
+    }
+}
+
+/// How long a step of a move may take: the worker's freeze, the peer's answer to a batch.
+const STEP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long they wait after a move that was given up: what was wrong may pass.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// How long the next move waits after one: requests in flight may have become tunnels.
+const REST: Duration = Duration::from_millis(250);
+
+impl Master {
+    /// Moves what there is to move, when it is time for it.
+    pub(super) fn leave_if_wanted(&mut self) {
+        if self.leave_at().is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        if self.tunnels_to_leave().next().is_none() {
+            if let Some(link) = &mut self.link {
+                link.rest_until = Instant::now() + REST;
+            }
+            return;
+        }
+        self.tell(&ToWorker::Freeze);
+        if let Some(link) = &mut self.link {
+            link.leaving = Leaving::Freezing { since: Instant::now() };
+        }
+    }
+
+    /// When to look; `None` while there is no reason to.
+    pub(super) fn leave_at(&self) -> Option<Instant> {
+        let link = self.link.as_ref()?;
+        let Place::Living(worker) = &self.worker else { return None };
+        let leaves = worker.ready && (worker.draining || self.ending == Ending::Gracefully);
+        let idle = matches!(link.leaving, Leaving::No);
+        (leaves && idle && link.peer_serves).then_some(link.rest_until)
+    }
+
+    fn tunnels_to_leave(&self) -> impl Iterator<Item = (u64, [i32; 2])> {
+        let refused = self.link.as_ref().map(|link| &link.refused);
+        let all = self.table.live_legs().map(|(id, legs)| (id.number(), legs));
+        all.filter(move |(name, _)| !refused.is_some_and(|refused| refused.contains(name)))
+    }
+
+    /// The worker reads no more: everything is sent, a batch at a time.
+    pub(super) fn frozen(&mut self) {
+        let left: Vec<_> = self.tunnels_to_leave().collect();
+        let Some(link) = &mut self.link else {
+            return self.tell(&ToWorker::Thaw { checked: false });
+        };
+        let Leaving::Freezing { since } = link.leaving else { return };
+        let (sent, gone) = (Vec::new(), Vec::new());
+        link.leaving = Leaving::Sending { since, until: since + STEP_TIME_MAX, left, sent, gone };
+        match link.say(&Word::Offer, &[self.table.fd().as_fd()]) {
+            Ok(()) => self.send_next_batch(Vec::new()),
+            Err(_) => self.abort_leaving("they cannot be offered"),
+        }
+    }
+
+    /// The last batch is prepared, but for what was refused.
+    pub(super) fn send_next_batch(&mut self, not_taken: Vec<u64>) {
+        let Some(link) = &mut self.link else { return };
+        let Leaving::Sending { until, left, sent, gone, .. } = &mut link.leaving else { return };
+        gone.extend(sent.drain(..).filter(|name| !not_taken.contains(name)));
+        link.refused.extend(not_taken);
+        if left.is_empty() {
+            return self.let_go();
+        }
+        let batch = left.split_off(left.len().saturating_sub(BATCH_MAX));
+        *sent = batch.iter().map(|(name, _)| *name).collect();
+        *until = Instant::now() + STEP_TIME_MAX;
+        let legs: Vec<_> = batch.iter().flat_map(|(_, legs)| legs.map(borrow)).collect();
+        let word = Word::Batch { names: sent.clone() };
+        if link.say(&word, &legs).is_err() {
+            self.abort_leaving("they cannot be sent");
+        }
+    }
+
+    /// Everything is prepared there: from here on it is theirs.
+    fn let_go(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let Leaving::Sending { since, gone, .. } = &mut link.leaving else { return };
+        if gone.is_empty() {
+            return self.abort_leaving("none was taken");
+        }
+        let (since, gone) = (*since, std::mem::take(gone));
+        match link.say(&Word::Go, &[]) {
+            Ok(()) => link.leaving = Leaving::Going { since, gone },
+            Err(_) => self.abort_leaving("they cannot be let go"),
+        }
+    }
+
+    /// They go on there: here they are given up.
+    pub(super) fn release_gone(&mut self, count: u32) {
+        let Some(link) = &mut self.link else { return };
+        let Leaving::Going { since, gone } = &mut link.leaving else { return };
+        let (since, gone) = (*since, std::mem::take(gone));
+        if gone.len() != count as usize {
+            let text = format!("of {} tunnels that have left, {count} go on", gone.len());
+            self.logs.line(Severity::Alert, &text);
+        }
+        link.leaving = Leaving::Releasing { since, gone, told: 0 };
+        match self.worker {
+            Place::Living(_) => self.gave_up(),
+            // It died meanwhile, and the next one waits for this.
+            Place::Pausing(_) | Place::Empty => self.bury_gone(),
+        }
+    }
+
+    /// The worker has released what it was told.
+    pub(super) fn gave_up(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let Leaving::Releasing { since, gone, told } = &mut link.leaving else { return };
+        let next: Vec<u64> = gone[*told..].iter().take(RELEASED_MAX).copied().collect();
+        *told += next.len();
+        if !next.is_empty() {
+            return self.tell(&ToWorker::Release { gone: next });
+        }
+        link.leaving = Leaving::Thawing { since: *since, gone: std::mem::take(gone) };
+        self.tell(&ToWorker::Thaw { checked: false });
+    }
+
+    pub(super) fn thawed(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let Leaving::Thawing { since, gone } = &link.leaving else { return };
+        let text = format!(
+            "moved {} tunnels to master process {} in {} ms, {} stay",
+            gone.len(),
+            link.peer_pid(),
+            since.elapsed().as_millis(),
+            link.refused.len(),
+        );
+        link.leaving = Leaving::No;
+        link.rest_until = Instant::now() + REST;
+        self.logs.line(Severity::Notice, &text);
+        self.upgrade_moved(&text);
+    }
+
+    /// Before `Go`: everything stays as it was.
+    pub(super) fn abort_leaving(&mut self, why: &str) {
+        let Some(link) = &mut self.link else { return };
+        if !matches!(link.leaving, Leaving::Freezing { .. } | Leaving::Sending { .. }) {
+            return;
+        }
+        link.leaving = Leaving::No;
+        link.rest_until = Instant::now() + REST_AFTER_FAILURE;
+        let text = format!("the tunnels stay: {why}");
+        self.logs.line(Severity::Error, &text);
+        self.tell(&ToWorker::Thaw { checked: false });
+        self.upgrade_moved(&text);
+        self.say_to_peer(&Word::Abort);
+    }
+
+    /// The peer and its worker are gone: what was theirs is ours again.
+    pub(super) fn take_back(&mut self) {
+        self.abort_leaving("the other master process has gone");
+        let Some(link) = &mut self.link else { return };
+        if !link.leaving.is_going() {
+            return;
+        }
+        link.leaving = Leaving::No;
+        link.peer_serves = false;
+        let text = "the master process that was taking the tunnels has gone: they are taken back";
+        self.logs.line(Severity::Alert, text);
+        self.upgrade_moved(text);
+        match self.worker {
+            Place::Living(_) => self.tell(&ToWorker::Thaw { checked: true }),
+            Place::Pausing(_) | Place::Empty => self.start_worker(),
+        }
+    }
+
+    /// The worker has died. Whether the next one must wait, because nobody knows yet whose its
+    /// tunnels are.
+    pub(super) fn leaving_died(&mut self) -> bool {
+        let Some(link) = &mut self.link else { return false };
+        match link.leaving {
+            Leaving::No => false,
+            Leaving::Going { .. } => true,
+            Leaving::Freezing { .. } | Leaving::Sending { .. } => {
+                self.abort_leaving("the worker process has ended");
+                false
+            }
+            Leaving::Releasing { .. } | Leaving::Thawing { .. } => {
+                self.forget_gone();
+                false
+            }
+        }
+    }
+
+    /// What has left must not be found by the next worker.
+    fn forget_gone(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let moved = std::mem::replace(&mut link.leaving, Leaving::No);
+        if let Leaving::Releasing { gone, .. } | Leaving::Thawing { gone, .. } = moved {
+            gone.iter().for_each(|name| self.table.forget(TunnelId::from_number(*name)));
+        }
+    }
+
+    fn bury_gone(&mut self) {
+        self.forget_gone();
+        self.sweep();
+        if !matches!(self.ending, Ending::AtOnce { .. }) {
+            self.start_worker();
+        }
+    }
+}

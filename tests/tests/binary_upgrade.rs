@@ -1,0 +1,274 @@
+//! A new program takes over from the running one: sockets, clients and live tunnels.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use perdura_tests::{
+    Census, Client, Payload, Program, Proxy, Setup, Tunnel, Upstream, chat, seed, until,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The master that the pid file names, with the folder's other processes: ended at the end of a
+/// test, however it ends.
+struct Successors {
+    folder: PathBuf,
+    first: Pid,
+}
+
+impl Successors {
+    fn of(proxy: &Proxy) -> Self {
+        Self { folder: proxy.folder().path().to_owned(), first: proxy.pid() }
+    }
+}
+
+impl Drop for Successors {
+    fn drop(&mut self) {
+        for name in ["proxy.pid", "proxy.pid.oldbin"] {
+            let pid = pid_at(&self.folder.join(name)).filter(|pid| *pid != self.first);
+            for one in pid.into_iter().flat_map(Census::family) {
+                let _ = kill_process(one, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn pid_in(proxy: &Proxy, name: &str) -> Option<Pid> {
+    pid_at(&proxy.folder().path().join(name))
+}
+
+fn pid_at(path: &Path) -> Option<Pid> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Pid::from_raw(text.trim().parse().ok()?)
+}
+
+/// USR2 to a master, and the new one's number once it serves.
+fn change_binary(proxy: &Proxy, master: Pid) -> Pid {
+    kill_process(master, Signal::USR2).expect("the master takes a signal");
+    let mut new = None;
+    until("a new master serves", LIMIT, || {
+        new = pid_in(proxy, "proxy.pid").filter(|pid| *pid != master);
+        let serves = format!("master process {} serves", new.map_or(0, number));
+        proxy.error_log().contains(&serves)
+    });
+    new.expect("it serves")
+}
+
+fn number(pid: Pid) -> i32 {
+    pid.as_raw_nonzero().get()
+}
+
+fn is_gone(pid: Pid) -> bool {
+    !Census::runs(pid, &Program::Perdura.binary())
+}
+
+fn order(proxy: &Proxy, word: &str) -> Output {
+    Command::new(Program::Perdura.binary())
+        .args(["-p"])
+        .arg(proxy.folder().path())
+        .args(["-c", "proxy.conf", "-e", "stderr", "-s", word])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn setup(upstream: &Upstream) -> Setup {
+    chat(upstream, "location = /a { return 204; }")
+}
+
+#[test]
+fn both_serve_and_the_tunnels_move_when_the_old_one_quits() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&setup(&upstream));
+    let _end = Successors::of(&proxy);
+    let old = proxy.pid();
+    let mut tunnels: Vec<_> = (0..200).map(|_| Tunnel::open(proxy.address())).collect();
+    for tunnel in &mut tunnels {
+        tunnel.echo(b"before");
+    }
+    let new = change_binary(&proxy, old);
+    assert_eq!(pid_in(&proxy, "proxy.pid.oldbin"), Some(old));
+    assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+    tunnels[0].echo(b"both serve");
+    proxy.signal(Signal::QUIT);
+    assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0), "it has nothing left to wait for");
+    for tunnel in &mut tunnels {
+        tunnel.echo(b"after");
+    }
+    assert!(proxy.error_log().contains("moved 200 tunnels"), "{}", proxy.error_log());
+    assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+    Tunnel::open(proxy.address()).echo(b"a new one");
+    assert_eq!(pid_in(&proxy, "proxy.pid"), Some(new));
+    assert!(pid_in(&proxy, "proxy.pid.oldbin").is_none());
+    drop(tunnels);
+    kill_process(new, Signal::QUIT).expect("the new master takes a signal");
+    until("the new one ends", LIMIT, || is_gone(new));
+    until("the tunnels are logged", LIMIT, || proxy.access_log().len() >= 201);
+}
+
+#[test]
+fn ending_the_new_one_gives_its_tunnels_back() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::examined(&setup(&upstream));
+    let _end = Successors::of(&proxy);
+    let new = change_binary(&proxy, proxy.pid());
+    // Both accept: some of them are the new one's.
+    let mut tunnels: Vec<_> = (0..40).map(|_| Tunnel::open(proxy.address())).collect();
+    for tunnel in &mut tunnels {
+        tunnel.echo(b"before");
+    }
+    kill_process(new, Signal::QUIT).expect("the new master takes a signal");
+    until("the new one ends", LIMIT, || is_gone(new));
+    for tunnel in &mut tunnels {
+        tunnel.echo(b"after");
+    }
+    until("the pid file is as before", LIMIT, || pid_in(&proxy, "proxy.pid") == Some(proxy.pid()));
+    assert!(pid_in(&proxy, "proxy.pid.oldbin").is_none());
+    assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+    // And once more: nothing of the first time is in the way.
+    let again = change_binary(&proxy, proxy.pid());
+    kill_process(again, Signal::QUIT).expect("the new master takes a signal");
+    until("the new one ends", LIMIT, || is_gone(again));
+    tunnels[0].echo(b"still here");
+}
+
+/// One tunnel that sends and checks until it is told to stop.
+fn carry(
+    proxy: &Proxy,
+    seed: u64,
+    stop: &Arc<AtomicBool>,
+    carried: &Arc<AtomicU64>,
+) -> [std::thread::JoinHandle<()>; 2] {
+    let mut tunnel = Tunnel::open(proxy.address());
+    let mut reader = tunnel.client.wire().stream().try_clone().expect("a second handle");
+    let mut writer = reader.try_clone().expect("a third handle");
+    let (stop, carried) = (Arc::clone(stop), Arc::clone(carried));
+    let sender = std::thread::spawn(move || {
+        let mut payload = Payload::new(seed);
+        let mut size = Payload::new(seed ^ 0xabcd);
+        while !stop.load(Ordering::Relaxed) {
+            let piece = 1 + size.below(40_000);
+            writer.write_all(&payload.take(piece)).expect("the tunnel takes the bytes");
+        }
+        writer.shutdown(std::net::Shutdown::Write).expect("a FIN");
+    });
+    let receiver = std::thread::spawn(move || {
+        let mut check = Payload::new(seed);
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let count = reader.read(&mut buffer).expect("the echo comes");
+            if count == 0 {
+                return;
+            }
+            check.check(&buffer[..count]).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
+            carried.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    });
+    [sender, receiver]
+}
+
+#[test]
+fn no_byte_is_lost_or_doubled_over_upgrades_in_one_order() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::examined(&setup(&upstream));
+    let _end = Successors::of(&proxy);
+    let seed = seed();
+    let (stop, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let threads: Vec<_> =
+        (0..6).flat_map(|number| carry(&proxy, seed + number, &stop, &carried)).collect();
+    let mut quiet: Vec<_> = (0..20).map(|_| Tunnel::open(proxy.address())).collect();
+    for _ in 0..4 {
+        let seen = carried.load(Ordering::Relaxed);
+        until("bytes flow", LIMIT, || carried.load(Ordering::Relaxed) > seen);
+        let before = pid_in(&proxy, "proxy.pid").expect("a master");
+        let output = order(&proxy, "upgrade");
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert!(said(&output).contains("moved 26 tunnels"), "{}", said(&output));
+        let after = pid_in(&proxy, "proxy.pid").expect("a master");
+        assert_ne!(before, after);
+        until("the old one ends", LIMIT, || is_gone(before) || before == proxy.pid());
+        assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+        until("the link is free again", LIMIT, || {
+            proxy.error_log().matches("the other master process has gone").count() > 0
+                && pid_in(&proxy, "proxy.pid.oldbin").is_none()
+        });
+    }
+    for tunnel in &mut quiet {
+        tunnel.echo(b"still here");
+    }
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().expect("no tunnel is lost and no byte is wrong");
+    }
+    println!("{} MiB", carried.load(Ordering::Relaxed) >> 20);
+}
+
+#[test]
+fn a_program_that_does_not_come_up_changes_nothing() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&setup(&upstream));
+    let _end = Successors::of(&proxy);
+    let mut tunnel = Tunnel::open(proxy.address());
+    let good = proxy.folder().text("proxy.conf");
+    proxy.rewrite_text(&good.replace("events {", "nonsense on; events {"));
+    // The order itself reads the configuration to find the pid file: so the file breaks a moment
+    // later than that, which a signal shows as well.
+    proxy.signal(Signal::USR2);
+    proxy.wait_for_error("new binary process");
+    until("the new one has ended", LIMIT, || proxy.error_log().contains("exited with code 1"));
+    until("the pid file is as before", LIMIT, || pid_in(&proxy, "proxy.pid") == Some(proxy.pid()));
+    tunnel.echo(b"undisturbed");
+    assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+    proxy.rewrite_text(&good);
+    let output = order(&proxy, "upgrade");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    tunnel.echo(b"and then it moves");
+}
+
+#[test]
+fn a_successor_that_is_slow_or_dies_changes_nothing() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::examined(&setup(&upstream));
+    let _end = Successors::of(&proxy);
+    let mut tunnels: Vec<_> = (0..10).map(|_| Tunnel::open(proxy.address())).collect();
+    let new = change_binary(&proxy, proxy.pid());
+    kill_process(new, Signal::STOP).expect("the new master can be stopped");
+    proxy.signal(Signal::QUIT);
+    proxy.wait_for_error("shutting down");
+    until("the move is given up", LIMIT, || proxy.error_log().contains("the tunnels stay"));
+    for tunnel in &mut tunnels {
+        tunnel.echo(b"it goes on here");
+    }
+    for one in Census::family(new) {
+        kill_process(one, Signal::KILL).expect("the successor can be killed");
+    }
+    until("its end is seen", LIMIT, || {
+        proxy.error_log().contains("the other master process has gone")
+    });
+    for tunnel in &mut tunnels {
+        tunnel.echo(b"and after its end");
+    }
+}
+
+#[test]
+fn a_second_new_program_must_wait() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::examined(&setup(&upstream));
+    let _end = Successors::of(&proxy);
+    let new = change_binary(&proxy, proxy.pid());
+    proxy.signal(Signal::USR2);
+    proxy.wait_for_error("two programs serve already");
+    let output = order(&proxy, "upgrade");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("two programs serve already"), "{}", said(&output));
+    assert_eq!(pid_in(&proxy, "proxy.pid"), Some(new));
+}

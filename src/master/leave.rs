@@ -68,6 +68,13 @@ impl Leaving {
     }
 }
 
+/// Whether the worker is to look if somebody has read meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checked {
+    No,
+    Yes,
+}
+
 /// How long a step of a move may take: the worker's freeze, the peer's answer to a batch.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -114,7 +121,7 @@ impl Master {
     pub(super) fn frozen(&mut self) {
         let left: Vec<_> = self.tunnels_to_leave().collect();
         let Some(link) = &mut self.link else {
-            return self.tell(&ToWorker::Thaw { checked: false });
+            return self.thaw(Checked::No);
         };
         let Leaving::Freezing { since } = link.leaving else { return };
         let (sent, gone) = (Vec::new(), Vec::new());
@@ -185,7 +192,19 @@ impl Master {
             return self.tell(&ToWorker::Release { gone: next });
         }
         link.leaving = Leaving::Thawing { since: *since, gone: std::mem::take(gone) };
-        self.tell(&ToWorker::Thaw { checked: false });
+        self.thaw(Checked::No);
+    }
+
+    /// Lets the worker turn again, with what it was to be told when the tunnels have left.
+    fn thaw(&mut self, checked: Checked) {
+        self.tell_after_move();
+        self.tell(&ToWorker::Thaw { checked: checked == Checked::Yes });
+    }
+
+    pub(super) fn tell_after_move(&mut self) {
+        if let Some(order) = self.after_move.take() {
+            self.tell(&order);
+        }
     }
 
     pub(super) fn thawed(&mut self) {
@@ -214,7 +233,7 @@ impl Master {
         link.rest_until = Instant::now() + REST_AFTER_FAILURE;
         let text = format!("the tunnels stay: {why}");
         self.logs.line(Severity::Error, &text);
-        self.tell(&ToWorker::Thaw { checked: false });
+        self.thaw(Checked::No);
         self.upgrade_moved(&text);
         self.say_to_peer(&Word::Abort);
     }
@@ -232,7 +251,7 @@ impl Master {
         self.logs.line(Severity::Alert, text);
         self.upgrade_moved(text);
         match self.worker {
-            Place::Living(_) => self.tell(&ToWorker::Thaw { checked: true }),
+            Place::Living(_) => self.thaw(Checked::Yes),
             Place::Pausing(_) | Place::Empty => self.start_worker(),
         }
     }

@@ -54,7 +54,7 @@ impl Listeners {
                 return Some(listeners);
             }
             say(Severity::Notice, "try again to bind() after 500ms");
-            #[expect(clippy::disallowed_methods, reason = "nothing says when the address is free")]
+            // Nothing says when the address is free.
             std::thread::sleep(PAUSE);
         }
         say(Severity::Emerg, "still could not bind()");

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perdura_conf::errno_text;
+use perdura_proxy::control::ToWorker;
 use perdura_proxy::{Config, Options, Severity};
 use perdura_tunnel::Table;
 use rustix::event::PollFlags;
@@ -71,6 +72,8 @@ pub struct Master {
     /// Our child that was its end of a link that is lost.
     lost_successor: Option<Pid>,
     upgrade: Option<Upgrade>,
+    /// What the worker is told once its tunnels have left.
+    after_move: Option<ToWorker>,
     /// The worker's limit of descriptors.
     descriptors: u64,
     worker: Place,
@@ -155,7 +158,7 @@ impl Master {
             Err(error) => {
                 self.logs.line(Severity::Alert, &format!("ppoll() failed {}", errno_text(&error)));
                 // Not a loop that burns: whatever is wrong, it is looked at again in a while.
-                #[expect(clippy::disallowed_methods, reason = "the wait itself has failed")]
+                // The wait itself has failed.
                 std::thread::sleep(WAIT_FAILED_PAUSE);
                 Woken::Timeout
             }

@@ -6,6 +6,7 @@ use perdura_conf::errno_text;
 use perdura_proxy::Severity;
 use perdura_proxy::control::ToWorker;
 
+use super::leave::Leaving;
 use super::{Ending, Master, Place, STOP_TIME_MAX};
 use crate::signal::{Arrived, Asked};
 
@@ -52,19 +53,28 @@ impl Master {
         if self.ending == Ending::No {
             self.ending = Ending::Gracefully;
         }
-        self.tell(&ToWorker::Quit);
-        self.say_how_we_are();
+        self.end_worker(ToWorker::Quit);
     }
 
     fn drain(&mut self) {
         if !self.config.process().daemon {
             return;
         }
-        self.tell(&ToWorker::Drain);
         match &mut self.worker {
             Place::Living(worker) => worker.draining = true,
             Place::Pausing(_) => self.worker = Place::Empty,
             Place::Empty => {}
+        }
+        self.end_worker(ToWorker::Drain);
+    }
+
+    /// Orders a graceful end: at once, or behind the move of the tunnels. What moves must not be
+    /// drained.
+    fn end_worker(&mut self, order: ToWorker) {
+        self.after_move = Some(order);
+        self.leave_if_wanted();
+        if self.link.as_ref().is_none_or(|link| matches!(link.leaving, Leaving::No)) {
+            self.tell_after_move();
         }
         self.say_how_we_are();
     }

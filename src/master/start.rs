@@ -140,6 +140,7 @@ fn settle(
         link,
         lost_successor: None,
         upgrade: None,
+        after_move: None,
         descriptors,
         worker: Place::Empty,
         pauses: Pauses::default(),

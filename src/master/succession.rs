@@ -145,6 +145,7 @@ impl Master {
         self.drop_reload();
         self.repair();
         self.repair_link();
+        self.after_move = None;
         self.coming_died();
         let waits = self.leaving_died();
         self.sweep();

@@ -116,6 +116,20 @@ fn both_serve_and_the_tunnels_move_when_the_old_one_quits() {
 }
 
 #[test]
+fn what_moves_is_not_drained() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&setup(&upstream).http("upgrade_drain window=100ms;"));
+    let _end = Successors::of(&proxy);
+    let mut tunnels: Vec<_> = (0..30).map(|_| Tunnel::open(proxy.address())).collect();
+    change_binary(&proxy, proxy.pid());
+    proxy.signal(Signal::QUIT);
+    assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0));
+    for tunnel in &mut tunnels {
+        tunnel.echo(b"no Close frame has come before this");
+    }
+}
+
+#[test]
 fn ending_the_new_one_gives_its_tunnels_back() {
     let upstream = Upstream::echo();
     let proxy = Proxy::examined(&setup(&upstream));

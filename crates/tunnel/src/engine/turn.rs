@@ -292,15 +292,22 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     #[inline]
     fn allowed(&self, source: Side, bytes: Span<'_>, base: u64, position: u64) -> usize {
         let end = base + bytes.len() as u64;
-        if self.relay.is_draining() {
-            let byte = |at: u64| bytes.byte(at.checked_sub(base)? as usize);
-            let stop = self.record.frames(source).boundary(position, end, byte);
-            return stop.saturating_sub(position) as usize;
-        }
-        end.saturating_sub(position) as usize
+        let stop = if self.relay.is_draining() {
+            self.next_boundary(source, bytes, base, position)
+        } else {
+            end
+        };
+        stop.saturating_sub(position) as usize
+    }
+
+    #[cold]
+    fn next_boundary(&self, source: Side, bytes: Span<'_>, base: u64, position: u64) -> u64 {
+        let byte = |at: u64| bytes.byte(at.checked_sub(base)? as usize);
+        self.record.frames(source).boundary(position, base + bytes.len() as u64, byte)
     }
 
     /// In a drain: what can be given up now is.
+    #[cold]
     fn part(&mut self, source: Side) {
         let (pipe, frames) = (self.relay.pipe(source), self.record.frames(source));
         if !pipe.passes_on() {
@@ -314,6 +321,7 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     }
 
     /// Sends the Close frame, or the rest of it: the sink's position tells how much it has.
+    #[cold]
     fn bid(&mut self, source: Side) -> Flushed {
         let sink = source.other();
         let written = self.record.written(sink);
@@ -346,6 +354,7 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     }
 
     /// Reads what nobody gets any more, to learn of the end behind it.
+    #[cold]
     fn throw_away(&mut self, source: Side) -> Reading {
         self.own(source, 0);
         match self.bench.wire.recv(self.leg(source), self.bench.scratch) {

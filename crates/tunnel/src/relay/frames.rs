@@ -73,9 +73,40 @@ impl Frames {
 
     /// Moves on to `end`. `byte` gives the byte at a position of the stream, `None` if it is not at
     /// hand. Repeating it changes nothing.
-    pub(crate) fn advance(mut self, end: u64, byte: impl Fn(u64) -> Option<u8>) -> Frames {
+    #[inline]
+    pub(crate) fn advance(self, end: u64, byte: impl Fn(u64) -> Option<u8>) -> Frames {
+        let near = self.skip_near(end, &byte);
+        if near.position() >= end { near } else { near.walk(end, &byte) }
+    }
+
+    /// Skips frames up to 64 KiB whose headers are whole: nearly all there are.
+    #[inline]
+    fn skip_near(self, end: u64, byte: &impl Fn(u64) -> Option<u8>) -> Frames {
+        if self.is_begun() {
+            return self;
+        }
+        let mut start = self.position();
+        while start + NEAR_HEADER <= end {
+            let (Some(first), Some(second)) = (byte(start), byte(start + 1)) else { break };
+            let mask = u64::from(second >> 7) * MASK_BYTES;
+            let rest = match second & 0x7f {
+                _ if first & 0x0f == OPCODE_CLOSE => break,
+                127 => break,
+                126 => {
+                    let (Some(high), Some(low)) = (byte(start + 2), byte(start + 3)) else { break };
+                    2 + u64::from(u16::from_be_bytes([high, low]))
+                }
+                length => u64::from(length),
+            };
+            start += 2 + mask + rest;
+        }
+        Frames { next: start << 1 | self.parity(), ..self }
+    }
+
+    #[cold]
+    fn walk(mut self, end: u64, byte: &impl Fn(u64) -> Option<u8>) -> Frames {
         while self.position() < end {
-            let next = self.step(end, &byte);
+            let next = self.step(end, byte);
             if next.position() == self.position() {
                 return next;
             }
@@ -114,6 +145,13 @@ impl Frames {
         if counts { Header::unpack(self.begun) } else { Header::default() }
     }
 
+    /// Whether a part of a header may count.
+    #[inline]
+    const fn is_begun(self) -> bool {
+        self.begun & COUNT != 0 && (self.begun & PARITY != 0) == (self.parity() != 0)
+    }
+
+    #[inline]
     const fn parity(self) -> u64 {
         self.next & 1
     }
@@ -189,6 +227,8 @@ impl Header {
 
 const OPCODE_CLOSE: u8 = 8;
 const MASK_BYTES: u64 = 4;
+/// With a length of two bytes; the mask is not looked at.
+const NEAR_HEADER: u64 = 4;
 /// Positions and the ends of frames beyond this are not followed.
 const POSITION_MAX: u64 = 1 << 62;
 

@@ -68,6 +68,15 @@ impl Relay {
     /// `None` if no relay writes this.
     #[inline]
     pub(crate) fn unpack(word: u32, kept: [bool; 2]) -> Option<Relay> {
+        if word == 0 {
+            // Most tunnels, most of the time.
+            let pipe = |kept: bool| if kept { Pipe::Held } else { Pipe::Open };
+            return Some(Relay { pipes: [pipe(kept[0]), pipe(kept[1])], ..Relay::fresh() });
+        }
+        Relay::unpack_any(word, kept)
+    }
+
+    fn unpack_any(word: u32, kept: [bool; 2]) -> Option<Relay> {
         let code = (word >> FAILURE_SHIFT) as u8;
         let failure = if code == 0 { None } else { Some(Close::from_code(code)?) };
         let first_fin = match word >> FIRST_FIN_SHIFT & 3 {

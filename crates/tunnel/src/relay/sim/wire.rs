@@ -160,7 +160,8 @@ impl Net {
     }
 
     fn do_recv(&mut self, leg: usize, into: Span<'_>) -> Got {
-        let crashed = self.crashes > 0 || self.excused;
+        // While a Close frame waits for its sink, nobody hears of the source.
+        let crashed = self.crashes > 0 || self.excused || self.draining[leg / 2];
         let socket = &mut self.sockets[leg];
         let bytes = (socket.arrived - socket.read).min(into.len() as u64);
         if bytes > 0 {

@@ -283,8 +283,11 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     fn follow(&self, source: Side, bytes: Span<'_>, base: u64, sent: usize) {
         let (frames, end) = (self.record.frames(source), base + sent as u64);
         if frames.position() < end {
-            let byte = |at: u64| bytes.byte(at.checked_sub(base)? as usize);
-            self.record.set_frames(source, frames.advance(end, byte));
+            let mut next = frames.skip(end, |at| bytes.four(at.wrapping_sub(base) as usize));
+            if next.position() < end {
+                next = next.advance(end, |at| bytes.byte(at.checked_sub(base)? as usize));
+            }
+            self.record.set_frames(source, next);
         }
     }
 

@@ -73,46 +73,41 @@ impl Frames {
 
     /// Moves on to `end`. `byte` gives the byte at a position of the stream, `None` if it is not at
     /// hand. Repeating it changes nothing.
-    #[inline]
-    pub(crate) fn advance(self, end: u64, byte: impl Fn(u64) -> Option<u8>) -> Frames {
-        let near = self.skip_near(end, &byte);
-        if near.position() >= end { near } else { near.walk(end, &byte) }
-    }
-
-    /// Skips frames up to 64 KiB whose headers are whole: nearly all there are.
-    #[inline]
-    fn skip_near(self, end: u64, byte: &impl Fn(u64) -> Option<u8>) -> Frames {
-        if self.is_begun() {
-            return self;
-        }
-        let mut start = self.position();
-        while start + NEAR_HEADER <= end {
-            let (Some(first), Some(second)) = (byte(start), byte(start + 1)) else { break };
-            let mask = u64::from(second >> 7) * MASK_BYTES;
-            let rest = match second & 0x7f {
-                _ if first & 0x0f == OPCODE_CLOSE => break,
-                127 => break,
-                126 => {
-                    let (Some(high), Some(low)) = (byte(start + 2), byte(start + 3)) else { break };
-                    2 + u64::from(u16::from_be_bytes([high, low]))
-                }
-                length => u64::from(length),
-            };
-            start += 2 + mask + rest;
-        }
-        Frames { next: start << 1 | self.parity(), ..self }
-    }
-
     #[cold]
-    fn walk(mut self, end: u64, byte: &impl Fn(u64) -> Option<u8>) -> Frames {
+    pub(crate) fn advance(mut self, end: u64, byte: impl Fn(u64) -> Option<u8>) -> Frames {
         while self.position() < end {
-            let next = self.step(end, byte);
+            let next = self.step(end, &byte);
             if next.position() == self.position() {
                 return next;
             }
             self = next;
         }
         self
+    }
+
+    /// The same for frames up to 64 KiB whose headers are whole, nearly all there are: `advance` does
+    /// the rest, if this stops before `end`. `four` gives the four bytes at a position.
+    #[inline]
+    pub(crate) fn skip(self, end: u64, four: impl Fn(u64) -> Option<[u8; 4]>) -> Frames {
+        if self.is_begun() {
+            return self;
+        }
+        let mut start = self.position();
+        while start < end {
+            let Some([first, second, high, low]) = four(start) else { break };
+            let length = u64::from(second & 0x7f);
+            // A stop short of the header's end is for `advance`.
+            let (header, length) = match length {
+                127 => break,
+                126 => (4, u64::from(u16::from_be_bytes([high, low]))),
+                _ => (2, length),
+            };
+            if first & 0x0f == OPCODE_CLOSE || start + header > end {
+                break;
+            }
+            start += header + length + u64::from(second >> 7) * MASK_BYTES;
+        }
+        Frames { next: start << 1 | self.parity(), ..self }
     }
 
     /// The first boundary behind `from`, which is none itself; `end` if there is none up to it.
@@ -227,8 +222,6 @@ impl Header {
 
 const OPCODE_CLOSE: u8 = 8;
 const MASK_BYTES: u64 = 4;
-/// With a length of two bytes; the mask is not looked at.
-const NEAR_HEADER: u64 = 4;
 /// Positions and the ends of frames beyond this are not followed.
 const POSITION_MAX: u64 = 1 << 62;
 
@@ -317,6 +310,21 @@ mod tests {
             assert_eq!(torn.advance(end, since(&bytes, end - 1)).known(), next.known());
             assert_eq!(next.at_boundary(end), ends.contains(&end), "{end}");
             kept = next;
+        }
+    }
+
+    #[test]
+    fn skipping_agrees_with_walking() {
+        let (bytes, _) = stream();
+        let four = |at: u64| bytes.get(at as usize..at as usize + 4)?.try_into().ok();
+        for from in (0..400).chain(70_000..71_000) {
+            let frames = Frames::starting_at(0).advance(from, since(&bytes, 0));
+            for end in (from..from + 40).chain([70_500, bytes.len() as u64]) {
+                let skipped = frames.skip(end, four);
+                let both = skipped.advance(end, since(&bytes, from));
+                assert_eq!(both.position(), frames.advance(end, since(&bytes, from)).position());
+                assert_eq!(both.known(), frames.advance(end, since(&bytes, from)).known());
+            }
         }
     }
 

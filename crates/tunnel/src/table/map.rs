@@ -157,6 +157,15 @@ impl<'m> Span<'m> {
         (at < self.len).then(|| unsafe { self.ptr.add(at).read_volatile() })
     }
 
+    /// The four bytes from `at` on, if there are as many.
+    #[inline]
+    pub(crate) fn four(self, at: usize) -> Option<[u8; 4]> {
+        let inside = at < self.len && self.len - at >= 4;
+        // SAFETY: inside the mapping (checked), unaligned, and every bit pattern is valid; whether
+        // another process writes meanwhile does not matter, the bytes are copied once.
+        inside.then(|| unsafe { self.ptr.add(at).cast::<[u8; 4]>().read_volatile() })
+    }
+
     /// Copies as much of `other` as fits to the start.
     pub(crate) fn fill_from(self, other: Span<'_>) {
         // SAFETY: both ends are inside mappings; `copy` allows overlap.

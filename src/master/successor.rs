@@ -66,6 +66,9 @@ impl Master {
         if self.link.is_some() {
             return Err("changing binary: two programs serve already; one must end first".into());
         }
+        if std::env::args_os().nth(1).is_some_and(|word| word == "demo") {
+            return Err("changing binary: a demo begins in a folder of its own each time".into());
+        }
         if self.ending != Ending::No {
             return Err("changing binary: this program is ending".into());
         }

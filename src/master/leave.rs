@@ -75,11 +75,15 @@ enum Checked {
     Yes,
 }
 
-/// How long a step of a move may take: the worker's freeze, the peer's answer to a batch.
-const STEP_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a step of a move may take: the worker's freeze, the peer's answer to a batch. The tunnels
+/// stand still meanwhile.
+const STEP_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// How long they wait after a move that was given up: what was wrong may pass.
-const REST_AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// How long they wait after a move that was given up: a worker that died has a successor soon.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// The same after a step that took too long: it would again, and each try is a pause for everyone.
+const REST_AFTER_DELAY: Duration = Duration::from_secs(60);
 
 /// How long the next move waits after one: requests in flight may have become tunnels.
 const REST: Duration = Duration::from_millis(250);
@@ -221,6 +225,14 @@ impl Master {
         link.rest_until = Instant::now() + REST;
         self.logs.line(Severity::Notice, &text);
         self.upgrade_moved(&text);
+    }
+
+    /// A step takes too long.
+    pub(super) fn leave_too_late(&mut self) {
+        self.abort_leaving("it takes too long");
+        if let Some(link) = &mut self.link {
+            link.rest_until = Instant::now() + REST_AFTER_DELAY;
+        }
     }
 
     /// Before `Go`: everything stays as it was.

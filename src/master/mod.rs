@@ -214,7 +214,7 @@ impl Master {
     fn keep_time_of_upgrade(&mut self, now: Instant) {
         let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         if late(self.link.as_ref().and_then(|link| link.leaving.deadline())) {
-            self.abort_leaving("it takes too long");
+            self.leave_too_late();
         }
         if late(self.link.as_ref().and_then(|link| link.coming.deadline())) {
             self.forget_coming();

@@ -286,3 +286,40 @@ fn a_second_new_program_must_wait() {
     assert!(said(&output).contains("two programs serve already"), "{}", said(&output));
     assert_eq!(pid_in(&proxy, "proxy.pid"), Some(new));
 }
+
+/// Kills one of the two workers at a random moment of each move.
+#[test]
+fn a_worker_that_is_killed_in_a_move_costs_nothing() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::examined(&setup(&upstream));
+    let _end = Successors::of(&proxy);
+    let seed = seed();
+    let mut chance = Payload::new(seed ^ 0x55);
+    let (stop, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let threads: Vec<_> =
+        (0..4).flat_map(|number| carry(&proxy, seed + number, &stop, &carried)).collect();
+    let mut quiet: Vec<_> = (0..140).map(|_| Tunnel::open(proxy.address())).collect();
+    let mut old = proxy.pid();
+    for round in 0..4 {
+        let seen = carried.load(Ordering::Relaxed);
+        until("bytes flow", LIMIT, || carried.load(Ordering::Relaxed) > seen);
+        let new = change_binary(&proxy, old);
+        let worker = Census::children(if round % 2 == 0 { new } else { old });
+        kill_process(old, Signal::QUIT).expect("the old master takes a signal");
+        std::thread::park_timeout(Duration::from_micros(chance.below(12_000) as u64));
+        if let Some(worker) = worker.first() {
+            // It may have ended by itself.
+            let _ = kill_process(*worker, Signal::KILL);
+        }
+        let patience = Duration::from_secs(30);
+        until("the old one ends", patience, || is_gone(old));
+        old = new;
+    }
+    for tunnel in &mut quiet {
+        tunnel.echo(b"still here");
+    }
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().unwrap_or_else(|_| panic!("seed {seed}:\n{}", proxy.error_log()));
+    }
+}

@@ -230,6 +230,14 @@ impl Channel {
         }
     }
 
+    /// Lets the system probe the peer when nothing comes for long.
+    pub fn set_keepalive(&self) {
+        if let Socket::Tcp(stream) = &self.socket {
+            // It is a wish: a socket that refuses it works all the same.
+            let _ = socket2::SockRef::from(stream).set_keepalive(true);
+        }
+    }
+
     /// Makes the close that follows send a reset.
     pub fn set_reset_on_close(&self) {
         if let Socket::Tcp(stream) = &self.socket {

@@ -95,8 +95,8 @@ directives! {
     /// Finishes the exchange with the upstream although the client has gone.
     proxy_ignore_client_abort: Flag = "off", in HTTP | SERVER | LOCATION;
 
-    /// Would let the system probe idle connections to the upstream (`SO_KEEPALIVE`). Accepted, and
-    /// without effect yet: `-t` says so when it is on.
+    /// Lets the system probe idle connections to the upstream (`SO_KEEPALIVE`), so that a server that
+    /// vanished without a word is noticed. Its intervals are the system's (two hours by default).
     proxy_socket_keepalive: Flag = "off", in HTTP | SERVER | LOCATION;
 }
 
@@ -242,12 +242,6 @@ impl Value for Redirect {
 pub fn check(statement: &Statement, before: &Written) -> Vec<Fault> {
     if statement.name.is("proxy_next_upstream") {
         return NextUpstream::duplicates(&statement.args, before.proxy_next_upstream);
-    }
-    if statement.name.is("proxy_socket_keepalive")
-        && statement.args.iter().any(|word| word.bytes.eq_ignore_ascii_case(b"on"))
-    {
-        let message = "\"proxy_socket_keepalive\" has no effect: the system does not probe yet";
-        return vec![Fault::notice(statement.name.place, message)];
     }
     let default = statement.name.is("proxy_redirect")
         && matches!(statement.args.as_slice(), [word] if word.is("default"));

@@ -319,7 +319,12 @@ async fn connect(
         }
     };
     match connected {
-        Ok(Ok(upstream)) => Ok(upstream),
+        Ok(Ok(upstream)) => {
+            if request.location.proxy.proxy_socket_keepalive.0 {
+                upstream.channel.set_keepalive();
+            }
+            Ok(upstream)
+        }
         Ok(Err(error)) if is_out_of_descriptors(&error) => {
             let reason = crate::errno_text(&error);
             let message = format!("socket() failed ({reason}) while connecting to upstream");

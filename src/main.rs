@@ -21,11 +21,6 @@ use std::process::ExitCode;
 
 use cli::{Command, Deed};
 
-/// Requests and connections come and go in sizes that the C library's allocator leaves holes
-/// between; see docs/decisions/allocator.md.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
     let command = match cli::read(arguments) {

@@ -34,40 +34,36 @@ pub async fn fault(
     }
 }
 
-/// A head that stopped in the middle: nginx logs 400 and answers nothing.
-pub fn broken(
-    config: &Arc<Config>,
-    endpoint: &Endpoint,
-    client: &Client,
-    ordinal: u64,
-    scrap: Scrap,
-) {
-    if let Some(mut request) = stand_in(config, &endpoint.default, client, ordinal, scrap) {
-        error_log::request(
-            &request,
-            Severity::Info,
-            "client prematurely closed connection while reading client request headers",
-        );
-        request.sent.status = 400;
-        access_log::write(&request);
+/// Why a head that had begun did not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Broken,
+    TimedOut,
+}
+
+impl Stop {
+    /// The status in the access log, and the words of the error log.
+    fn logged(self) -> (u16, &'static str) {
+        match self {
+            Self::Broken => (400, "client prematurely closed connection"),
+            Self::TimedOut => (408, "client timed out (110: Connection timed out)"),
+        }
     }
 }
 
-/// A head that took too long: nginx logs 408 and answers nothing.
-pub fn timed_out(
+/// A head that stopped in the middle: nginx logs it and answers nothing.
+pub fn unanswered(
     config: &Arc<Config>,
     endpoint: &Endpoint,
     client: &Client,
     ordinal: u64,
-    scrap: Scrap,
+    (stop, scrap): (Stop, Scrap),
 ) {
     if let Some(mut request) = stand_in(config, &endpoint.default, client, ordinal, scrap) {
-        error_log::request(
-            &request,
-            Severity::Info,
-            "client timed out (110: Connection timed out) while reading client request headers",
-        );
-        request.sent.status = 408;
+        let (status, words) = stop.logged();
+        let message = format!("{words} while reading client request headers");
+        error_log::request(&request, Severity::Info, &message);
+        request.sent.status = status;
         access_log::write(&request);
     }
 }

@@ -1,5 +1,6 @@
 //! One client connection from its first byte to its close.
 
+use super::refused::Stop;
 use super::{answer, body, refused};
 use crate::channel::{Channel, ChannelFault, Read};
 use crate::config::{Config, Endpoint, Server};
@@ -47,11 +48,9 @@ pub enum Course {
 enum NoHead {
     /// The client closed or broke the connection, or was silent between requests.
     Gone,
-    /// It closed or broke in the middle of a head.
-    Broken {
-        scrap: Scrap,
-    },
-    TimedOut {
+    /// It closed, broke or was silent in the middle of a head.
+    Stopped {
+        stop: Stop,
         scrap: Scrap,
     },
     Fault {
@@ -141,12 +140,8 @@ async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(C
     let head = match read_head(&mut client, &endpoint).await {
         Ok(head) => head,
         Err(NoHead::Gone) => return None,
-        Err(NoHead::Broken { scrap }) => {
-            refused::broken(&config, &endpoint, &client, ordinal, scrap);
-            return None;
-        }
-        Err(NoHead::TimedOut { scrap }) => {
-            refused::timed_out(&config, &endpoint, &client, ordinal, scrap);
+        Err(NoHead::Stopped { stop, scrap }) => {
+            refused::unanswered(&config, &endpoint, &client, ordinal, (stop, scrap));
             return None;
         }
         Err(NoHead::Fault { fault, scrap }) => {
@@ -237,7 +232,11 @@ async fn read_head(client: &mut Client, endpoint: &Endpoint) -> Result<RequestHe
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             let scrap = Scrap::of(&parser, &client.buffer);
-            return Err(if begun { NoHead::TimedOut { scrap } } else { NoHead::Gone });
+            return Err(if begun {
+                NoHead::Stopped { stop: Stop::TimedOut, scrap }
+            } else {
+                NoHead::Gone
+            });
         }
         let missing =
             if client.buffer.is_empty() { rules.header_buffer } else { rules.large_buffers.1 };
@@ -246,11 +245,19 @@ async fn read_head(client: &mut Client, endpoint: &Endpoint) -> Result<RequestHe
             Ok(Read::Bytes(_)) => {}
             Ok(Read::Closed) | Err(ChannelFault::Io(_)) => {
                 let scrap = Scrap::of(&parser, &client.buffer);
-                return Err(if begun { NoHead::Broken { scrap } } else { NoHead::Gone });
+                return Err(if begun {
+                    NoHead::Stopped { stop: Stop::Broken, scrap }
+                } else {
+                    NoHead::Gone
+                });
             }
             Err(ChannelFault::TimedOut) => {
                 let scrap = Scrap::of(&parser, &client.buffer);
-                return Err(if begun { NoHead::TimedOut { scrap } } else { NoHead::Gone });
+                return Err(if begun {
+                    NoHead::Stopped { stop: Stop::TimedOut, scrap }
+                } else {
+                    NoHead::Gone
+                });
             }
         }
     }

@@ -214,6 +214,8 @@ pub fn hand_over(
         seat,
         legs: [client.channel.into_fd()?, upstream.channel.into_fd()?],
         first: [to_client, client.buffer.to_vec()],
+        tls: [None, None],
+        keeping: perdura_tunnel::Keeping::Shared,
         framing: match proof.is_websocket {
             true => Framing::WebSocket { head: head.len() as u32 },
             false => Framing::Opaque,

@@ -12,6 +12,7 @@
 //!   from the records.
 //! * `relay`: the pure state machine of one tunnel. `poll`, `kernel`: the system calls. `wheel`:
 //!   the timers.
+//! * `tls`: secrets of a handshake, records.
 //! * `engine`: six verbs (adopt, ready, expire, close, drain, recover) over all of that.
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
@@ -24,11 +25,12 @@ mod seats;
 mod side;
 mod table;
 mod terms;
+pub mod tls;
 mod wheel;
 
 pub use close::Close;
 pub use engine::{
-    AdoptFault, Adopted, Batch, Death, Drain, Dropped, Engine, Framing, Handoff, NOTE_MAX,
+    AdoptFault, Adopted, Batch, Death, Drain, Dropped, Engine, Framing, Handoff, Keeping, NOTE_MAX,
     Prepared, Recovered, Refused, Report, TakenOver, TransferFault,
 };
 pub use seats::{Seat, Seats};

@@ -46,6 +46,9 @@ impl Engine {
         if !handoff.seat.is_of(&self.seats) {
             return Err(AdoptFault::ForeignSeat);
         }
+        if handoff.tls.iter().any(Option::is_some) {
+            return Err(AdoptFault::Tls);
+        }
         let index = handoff.seat.index();
         let record = self.table.record(index).ok_or(AdoptFault::ForeignSeat)?;
         let generation = record.generation().wrapping_add(1).max(1);

@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 
+use crate::tls::Secrets;
 use crate::{Close, RecordFault, Seat, Terms, TunnelId};
 
 /// Everything that a tunnel is, at the moment of the switch.
@@ -17,7 +18,15 @@ pub struct Handoff {
     /// Bytes that go first *to* each side, each at most `CHUNK_BYTES`: to the client the head of
     /// the 101 and what the upstream sent behind its own; to the upstream what the client sent
     /// behind its request.
+    /// Bytes of the tunnelled protocol, never ciphertext.
     pub first: [Vec<u8>; 2],
+    /// For each side that speaks TLS, its secrets. Its socket then stands between two records:
+    /// whatever was taken out of it was whole records, whose content is in the *other* side's
+    /// `first`. (Who reads with MSG_PEEK and takes out what made a whole record gets there by
+    /// itself.) And nothing that TLS wanted to send is left to be sent.
+    pub tls: [Option<Secrets>; 2],
+    /// Where the keys of TLS live.
+    pub keeping: Keeping,
     /// What the bytes are, as far as a polite end needs to know.
     pub framing: Framing,
     /// The timeouts.
@@ -29,6 +38,16 @@ pub struct Handoff {
     pub note: Vec<u8>,
     /// When the request began, on the proxy's clock, opaque here.
     pub started_ms: u64,
+}
+
+/// Where the keys of a tunnel's TLS live, and so what becomes of it when its worker dies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeping {
+    /// In the table: the tunnel goes on.
+    #[default]
+    Shared,
+    /// In the worker's own memory: the tunnel ends with it.
+    Private,
 }
 
 /// How the bytes of a tunnel are divided.
@@ -63,6 +82,8 @@ pub enum AdoptFault {
     Register(i32),
     /// The kernel's counters of a leg did not come to rest.
     Counters,
+    /// TLS cannot be carried.
+    Tls,
 }
 
 /// A refused hand-over, unchanged: nothing was written and nothing closed.

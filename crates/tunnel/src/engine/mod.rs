@@ -26,7 +26,9 @@ use std::sync::Arc;
 
 pub use drain::Drain;
 use drain::Leaving;
-pub use handoff::{AdoptFault, Adopted, Dropped, Framing, Handoff, NOTE_MAX, Refused, Report};
+pub use handoff::{
+    AdoptFault, Adopted, Dropped, Framing, Handoff, Keeping, NOTE_MAX, Refused, Report,
+};
 pub use recover::{Death, TakenOver};
 #[cfg(test)]
 pub(crate) use repair::{check, relay_of, repair_owner};

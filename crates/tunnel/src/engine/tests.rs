@@ -56,6 +56,8 @@ impl Rig {
             seat: self.seats.reserve().unwrap(),
             legs,
             first: [Vec::new(), Vec::new()],
+            tls: [None, None],
+            keeping: crate::Keeping::Shared,
             framing: Framing::Opaque,
             terms: TERMS,
             keys: [11, 22],

@@ -262,6 +262,8 @@ mod tests {
             seat: place.seats.reserve().unwrap(),
             legs: [near.into(), far.into()],
             first: [b"101".to_vec(), Vec::new()],
+            tls: [None, None],
+            keeping: crate::Keeping::Shared,
             framing: crate::Framing::Opaque,
             terms: Terms {
                 idle_timeout_ms: 60_000,

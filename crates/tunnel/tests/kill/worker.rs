@@ -32,6 +32,8 @@ impl Master {
             seat: self.seats.reserve().expect("a seat"),
             legs: [client.into(), upstream.into()],
             first: [Vec::new(), Vec::new()],
+            tls: [None, None],
+            keeping: perdura_tunnel::Keeping::Shared,
             framing: Framing::WebSocket { head: 0 },
             terms: Terms::default(),
             keys: [0; 2],

@@ -1,6 +1,7 @@
 //! The asking side of the control socket: connects, greets, asks, and waits for as long as is named.
 //!
-//! `perdura tunnels` and `perdura -s upgrade` use it.
+//! `perdura tunnels`, `perdura -s upgrade` and a start that looks for a worker without a master
+//! use it.
 
 use std::fmt;
 use std::io;
@@ -10,16 +11,19 @@ use std::time::Duration;
 
 use perdura_conf::errno_text;
 use perdura_proxy::world::wire::WireFault;
+use rustix::fs::Uid;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
 
-use super::message::{Ask, Hello, PACKET_BYTES_MAX, Reply};
+use super::{Ask, Hello, PACKET_BYTES_MAX, Reply};
 
 /// A connection to a master that has greeted.
 pub struct Connection {
     socket: OwnedFd,
     hello: Hello,
+    /// The user of the process that made the socket listen.
+    owner: Uid,
 }
 
 /// Why the master cannot be asked.
@@ -68,11 +72,33 @@ impl fmt::Display for AskFault {
 impl Connection {
     /// Connects and takes the greeting.
     pub fn open(path: &Path) -> Result<Connection, AskFault> {
-        let socket =
-            connect(path).map_err(|error| AskFault::Connect { path: path.to_owned(), error })?;
-        let greeting = receive(&socket, ANSWER_TIME_MAX)?;
+        Connection::open_within(path, ANSWER_TIME_MAX)
+    }
+
+    /// The same for who waits no longer than this, for the connection and then for the greeting.
+    pub fn open_within(path: &Path, within: Duration) -> Result<Connection, AskFault> {
+        let socket = connect(path, within)
+            .map_err(|error| AskFault::Connect { path: path.to_owned(), error })?;
+        let peer = sockopt::socket_peercred(&socket);
+        let owner = peer.map_err(|errno| AskFault::Lost(errno.into()))?.uid;
+        let greeting = receive(&socket, within)?;
         let hello = Hello::decode(&greeting).map_err(AskFault::Nonsense)?;
-        Ok(Connection { socket, hello })
+        Ok(Connection { socket, hello, owner })
+    }
+
+    /// Who has greeted.
+    pub fn hello(&self) -> Hello {
+        self.hello
+    }
+
+    /// Whose process made the socket listen, as the kernel says.
+    pub fn owner(&self) -> Uid {
+        self.owner
+    }
+
+    /// The socket, for who goes on in another language.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     pub fn ask(&self, ask: Ask) -> Result<(), AskFault> {
@@ -92,9 +118,11 @@ impl Connection {
     }
 }
 
-fn connect(path: &Path) -> io::Result<OwnedFd> {
+fn connect(path: &Path, within: Duration) -> io::Result<OwnedFd> {
     let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    // A full queue is waited for as well.
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(within))?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use perdura_proxy::Severity;
 use perdura_proxy::control::ToWorker;
+use perdura_proxy::control::word::{BATCH_MAX, Word};
 
 use super::owned::Owned;
-use super::word::{BATCH_MAX, Word};
 use super::{Ending, Master, Place};
 
 /// Where a move stands.
@@ -59,7 +59,10 @@ const WORD_TIME_MAX: Duration = Duration::from_secs(15);
 
 impl Master {
     pub(super) fn take_offer(&mut self, with: Vec<OwnedFd>) {
-        let table = with.into_iter().next().and_then(|table| Owned::new(table).ok());
+        // Memory, or nothing of it is asked: a file could be one whose answers never come.
+        let is_memory = |table: &OwnedFd| rustix::fs::fcntl_get_seals(table).is_ok();
+        let table = with.into_iter().next().filter(is_memory);
+        let table = table.and_then(|table| Owned::new(table).ok());
         let serves = matches!(&self.worker, Place::Living(worker) if worker.ready)
             && self.ending == Ending::No;
         let (Some(table), Some(link), true) = (table, &mut self.link, serves) else {
@@ -128,7 +131,8 @@ impl Master {
             return;
         };
         let text = format!(
-            "adopted {count} tunnels of master process {} in {} ms, {} dropped",
+            "adopted {count} tunnels of {} process {} in {} ms, {} dropped",
+            if link.is_program() { "master" } else { "worker" },
             link.peer_pid(),
             since.elapsed().as_millis(),
             tunnels.len().saturating_sub(count as usize),

@@ -18,7 +18,7 @@ use rustix::net::{
 };
 
 use super::owned::Owned;
-use crate::control::{self, Ask, Hello, NONCE_BYTES, PACKET_BYTES_MAX, Reply, Row};
+use crate::control::{self, Ask, Hello, NONCE_BYTES, PACKET_BYTES_MAX, Reply, Row, Who};
 
 /// The socket, and who is connected.
 pub struct Control {
@@ -93,6 +93,11 @@ impl Control {
         }
     }
 
+    /// The number of the socket that listens, for a worker that outlives the master.
+    pub fn door(&self) -> Option<RawFd> {
+        (!self.deaf).then(|| self.listener.number())
+    }
+
     /// The numbers that a sweep keeps.
     pub fn numbers(&self) -> impl Iterator<Item = RawFd> {
         let clients = self.clients.iter().map(|client| client.socket.number());
@@ -164,7 +169,7 @@ impl Client {
         rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty()).ok()?;
         let socket = Owned::new(socket).ok()?;
         let mut client = Client { number, socket, nonce, turn: Turn::Asking, deadline: None };
-        client.say(Hello { nonce, pid: std::process::id() }.encode(), None);
+        client.say(Hello { nonce, who: Who::Master, pid: std::process::id() }.encode(), None);
         Some(client)
     }
 

@@ -14,12 +14,12 @@
 use std::time::{Duration, Instant};
 
 use perdura_proxy::Severity;
+use perdura_proxy::control::word::{BATCH_MAX, Word};
 use perdura_proxy::control::{RELEASED_MAX, ToWorker};
 use perdura_tunnel::TunnelId;
 use std::os::fd::AsFd;
 
 use super::process::borrow;
-use super::word::{BATCH_MAX, Word};
 use super::{Ending, Master, Place};
 
 /// Where a move stands.

@@ -1,7 +1,8 @@
 //! The other master: while two programs serve, tunnels can go from one to the other.
 //!
-//! Symmetric but for who is whose child: the older one made the younger one (`successor`). Here is
-//! what is said; giving is `leave`, taking is `come`.
+//! Symmetric but for who is whose child: the older one made the younger one (`successor`). A worker
+//! whose master has died (`orphan`) speaks like an older one that only gives. Here is what is said;
+//! giving is `leave`, taking is `come`.
 
 use std::collections::HashSet;
 use std::io;
@@ -10,12 +11,12 @@ use std::time::Instant;
 
 use perdura_conf::errno_text;
 use perdura_proxy::Severity;
+use perdura_proxy::control::word::{self, Word};
 use rustix::process::Pid;
 
 use super::come::Coming;
 use super::leave::Leaving;
 use super::owned::Owned;
-use super::word::{self, Word};
 use super::{Ending, Master, Place};
 
 /// The connection to the other master.
@@ -38,6 +39,8 @@ pub enum Peer {
     /// Our child; `None` once it has ended, while its worker may live.
     Successor(Option<Pid>),
     Predecessor(Pid),
+    /// A worker that has lost its master. It says itself who it is, and nothing is given to it.
+    Orphan(Pid),
 }
 
 impl Link {
@@ -63,8 +66,25 @@ impl Link {
 
     pub fn peer_pid(&self) -> i32 {
         match self.peer {
-            Peer::Successor(Some(pid)) | Peer::Predecessor(pid) => pid.as_raw_nonzero().get(),
+            Peer::Successor(Some(pid)) | Peer::Predecessor(pid) | Peer::Orphan(pid) => {
+                pid.as_raw_nonzero().get()
+            }
             Peer::Successor(None) => 0,
+        }
+    }
+
+    /// Whether a whole program is at the other end, and not only what one has left.
+    pub fn is_program(&self) -> bool {
+        !matches!(self.peer, Peer::Orphan(_))
+    }
+
+    /// Whether this peer may say this word.
+    fn may_say(&self, word: &Word) -> bool {
+        match self.peer {
+            Peer::Successor(_) | Peer::Predecessor(_) => !matches!(word, Word::Sockets { .. }),
+            Peer::Orphan(_) => {
+                matches!(word, Word::Offer | Word::Batch { .. } | Word::Go | Word::Abort)
+            }
         }
     }
 
@@ -86,7 +106,11 @@ impl Master {
     pub(super) fn hear_link(&mut self) {
         while let Some(link) = &self.link {
             match word::hear(link.socket.as_fd()) {
-                Ok(Some((word, with))) => self.heed_link(word, with),
+                Ok(Some((word, with))) if link.may_say(&word) => self.heed_link(word, with),
+                Ok(Some(_)) => {
+                    self.logs.line(Severity::Alert, "the other master process speaks out of turn");
+                    return self.lose_link();
+                }
                 Ok(None) => return self.lose_link(),
                 Err(error) if word::is_nothing(&error) => return,
                 Err(error) => {
@@ -111,6 +135,8 @@ impl Master {
             Word::Go => self.take_over(),
             Word::Prepared { refused } => self.send_next_batch(refused),
             Word::Live { count } => self.release_gone(count),
+            // Only at a start, before there is a link.
+            Word::Sockets { .. } => {}
             Word::Abort => {
                 self.forget_coming();
                 self.abort_leaving("the other master process does not take them");
@@ -164,7 +190,13 @@ impl Master {
         if !link.socket.is_intact() {
             link.socket.abandon();
         }
-        self.logs.line(Severity::Notice, "the other master process has gone");
+        let text = match link.peer {
+            Peer::Orphan(pid) => {
+                format!("worker process {} without a master has ended", pid.as_raw_nonzero())
+            }
+            Peer::Successor(_) | Peer::Predecessor(_) => "the other master process has gone".into(),
+        };
+        self.logs.line(Severity::Notice, &text);
     }
 
     /// A crash of the worker may have cost the socket.

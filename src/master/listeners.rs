@@ -8,6 +8,7 @@ use std::time::Duration;
 use perdura_conf::errno_text;
 use perdura_proxy::{Address, Listen, Severity};
 use rustix::io::Errno;
+use rustix::net::{SocketType, sockopt};
 
 use super::owned::Owned;
 
@@ -62,7 +63,7 @@ impl Listeners {
     }
 
     fn inherit(&mut self, listens: &[Listen], inherited: Vec<OwnedFd>) {
-        for socket in inherited {
+        for socket in inherited.into_iter().filter(listens_for_streams) {
             let Some(address) = address_of(&socket) else { continue };
             let wanted = listens.iter().find(|listen| listen.address == address);
             let Some(listen) = wanted.filter(|listen| !self.has(&listen.key)) else { continue };
@@ -156,6 +157,12 @@ impl Listeners {
     fn has(&self, key: &str) -> bool {
         self.list.iter().any(|(listen, _)| listen.key == key)
     }
+}
+
+/// Whether it is what a listener is: whoever left it may be no friend.
+fn listens_for_streams(socket: &OwnedFd) -> bool {
+    sockopt::socket_acceptconn(socket) == Ok(true)
+        && sockopt::socket_type(socket) == Ok(SocketType::STREAM)
 }
 
 /// Where a socket listens.

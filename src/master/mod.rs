@@ -15,6 +15,7 @@ mod listeners;
 mod logs;
 mod operator;
 mod orders;
+mod orphan;
 mod owned;
 mod pid_file;
 mod process;
@@ -25,7 +26,6 @@ mod start;
 mod succession;
 mod successor;
 mod sweep;
-mod word;
 mod worker;
 
 use std::os::fd::AsFd;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perdura_conf::errno_text;
-use perdura_proxy::control::ToWorker;
+use perdura_proxy::control::{ToWorker, word};
 use perdura_proxy::{Config, Options, Severity};
 use perdura_tunnel::Table;
 use rustix::event::PollFlags;
@@ -260,7 +260,7 @@ impl Master {
             control.remove_file();
         }
         // While another program serves, they are its files too.
-        if self.link.is_none() {
+        if self.link.as_ref().is_none_or(|link| !link.is_program()) {
             self.listeners.remove_files();
         }
         self.logs.line(Severity::Notice, "exit");

@@ -36,6 +36,9 @@ impl Master {
             // Answered where it was heard.
             Ask::List => {}
             Ask::Upgrade => self.upgrade(client),
+            Ask::TakeOver { .. } => {
+                self.answer(client, &Reply::Refused("this program has its master".into()));
+            }
             Ask::Close(tunnel) => self.close_tunnel(client, tunnel),
         }
     }

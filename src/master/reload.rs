@@ -16,6 +16,7 @@ use perdura_proxy::control::ToWorker;
 use perdura_proxy::{Config, Options, Severity, build};
 use rustix::process::WaitStatus;
 
+use super::link::Link;
 use super::listeners::{self, Listeners};
 use super::logs::{self, Logs};
 use super::owned::Owned;
@@ -202,7 +203,7 @@ impl Master {
     fn move_pid_file(&mut self, config: &Config) {
         let path = &config.process().pid;
         // Beside a successor the name is not ours to change.
-        let aside = self.link.is_some();
+        let aside = self.link.as_ref().is_some_and(Link::is_program);
         if aside || self.pid_file.as_ref().is_none_or(|file| file.path() == path) {
             return;
         }

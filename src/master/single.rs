@@ -48,6 +48,7 @@ impl Single {
             logs: self.logs.numbers(),
             table: Arc::clone(&self.table),
             control: theirs,
+            door: None,
             options: self.options.clone(),
             recover: false,
             crashed: false,

@@ -12,6 +12,7 @@ use super::heritage::Heritage;
 use super::link::{Link, Peer};
 use super::listeners::Listeners;
 use super::logs::Logs;
+use super::orphan::{self, Orphan};
 use super::pid_file::PidFile;
 use super::reader::Reader;
 use super::reload::Reload;
@@ -30,7 +31,7 @@ pub fn run(command: &Command, report: &mut Report) -> u8 {
 /// The same for who has options instead of a command line; `listening` is called once every socket
 /// listens and the signals are heard.
 pub fn serve(options: Options, report: &mut Report, listening: impl FnOnce()) -> u8 {
-    let mut heritage = Heritage::take();
+    let heritage = Heritage::take();
     let Some(config) = read(&options, report) else { return 1 };
     // Whoever can connect may also send a signal: from the first socket that listens on, it waits
     // until it is heard and does not do what it does to any program.
@@ -38,11 +39,17 @@ pub fn serve(options: Options, report: &mut Report, listening: impl FnOnce()) ->
         report.say(Severity::Emerg, &format!("sigprocmask() failed {}", errno_text(&error)));
         return 1;
     }
-    let inherited = heritage.as_mut().map(|heritage| std::mem::take(&mut heritage.listeners));
-    let Some(opened) = Opened::new(&config, inherited.unwrap_or_default(), report) else {
+    let mut past = match Past::find(heritage, &config) {
+        Ok(past) => past,
+        Err(text) => {
+            report.say(Severity::Emerg, &text);
+            return 1;
+        }
+    };
+    let Some(opened) = Opened::new(&config, past.take_listeners(), report) else {
         return 1;
     };
-    match settle(options, config, opened, heritage) {
+    match settle(options, config, opened, past) {
         Ok(settled) => {
             report.end();
             listening();
@@ -66,6 +73,49 @@ fn read(options: &Options, report: &mut Report) -> Option<Arc<Config>> {
     let built = build(&reading.snapshot, options);
     report.faults(&built.faults, &built.sources);
     built.config
+}
+
+/// What there was before this program.
+enum Past {
+    Nothing,
+    /// An older program, which has started this one.
+    Program(Heritage),
+    /// What a master that died has left.
+    Orphan(Orphan),
+}
+
+impl Past {
+    fn find(heritage: Option<Heritage>, config: &Config) -> Result<Past, String> {
+        if let Some(heritage) = heritage {
+            return Ok(Past::Program(heritage));
+        }
+        // Without a master there is nobody to take anything over.
+        if !config.process().master_process {
+            return Ok(Past::Nothing);
+        }
+        let found = orphan::find(&config.process().pid)?;
+        Ok(found.map_or(Past::Nothing, Past::Orphan))
+    }
+
+    fn take_listeners(&mut self) -> Vec<OwnedFd> {
+        match self {
+            Past::Nothing => Vec::new(),
+            Past::Program(heritage) => std::mem::take(&mut heritage.listeners),
+            Past::Orphan(orphan) => std::mem::take(&mut orphan.listeners),
+        }
+    }
+
+    /// The connection over which tunnels come and go.
+    fn link(self) -> Option<Link> {
+        match self {
+            Past::Nothing => None,
+            Past::Program(heritage) => {
+                let parent = rustix::process::getppid()?;
+                Link::new(heritage.link, Peer::Predecessor(parent)).ok()
+            }
+            Past::Orphan(orphan) => Link::new(orphan.link, Peer::Orphan(orphan.pid)).ok(),
+        }
+    }
 }
 
 /// What has to be open before anything else makes sense.
@@ -99,14 +149,14 @@ fn settle(
     options: Options,
     config: Arc<Config>,
     opened: Opened,
-    heritage: Option<Heritage>,
+    past: Past,
 ) -> Result<Settled, String> {
     let failed = |what: &str, error: io::Error| format!("{what} failed {}", errno_text(&error));
     let Opened { mut logs, listeners } = opened;
     let process = config.process();
     let descriptors = limits::raise(process);
     // The predecessor has left the terminal already (nginx).
-    if process.daemon && heritage.is_none() {
+    if process.daemon && !matches!(past, Past::Program(_)) {
         daemon::detach().map_err(|error| failed("fork()", error))?;
     }
     let pid = &process.pid;
@@ -119,10 +169,12 @@ fn settle(
     logs.line(Severity::Notice, version::PERDURA);
     logs.line(Severity::Notice, &format!("built by {}", version::COMPILER));
     let table = Arc::new(table);
-    let parent = rustix::process::getppid();
-    let link = heritage
-        .zip(parent)
-        .and_then(|(heritage, parent)| Link::new(heritage.link, Peer::Predecessor(parent)).ok());
+    if let Past::Orphan(orphan) = &past {
+        let pid = orphan.pid.as_raw_nonzero();
+        let text = format!("taking over from worker process {pid}, which has lost its master");
+        logs.line(Severity::Notice, &text);
+    }
+    let link = past.link();
     if !process.master_process {
         let single = single::Single { options, config, logs, listeners, table, signals, pid_file };
         return Ok(Settled::Single(single));

@@ -25,6 +25,7 @@ impl Master {
             options: &self.options,
             table: &self.table,
             listeners: self.listeners.numbers(),
+            door: self.control.as_ref().and_then(Control::door),
             logs: &self.logs,
             descriptors: self.descriptors,
             recover: self.started_workers > 0,

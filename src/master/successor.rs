@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use perdura_conf::errno_text;
 use perdura_proxy::Severity;
+use perdura_proxy::control::word;
 use rustix::io::FdFlags;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitStatus, getrlimit, kill_process, setrlimit,
@@ -19,7 +20,7 @@ use rustix::process::{
 
 use super::link::{Link, Peer};
 use super::process::{self, Forked};
-use super::{Ending, Master, Place, heritage, reader, sweep, word};
+use super::{Ending, Master, Place, heritage, reader, sweep};
 use crate::control::Reply;
 use crate::signal;
 

@@ -40,6 +40,8 @@ pub struct Birth<'a> {
     pub options: &'a Options,
     pub table: &'a Arc<Table>,
     pub listeners: Vec<(String, RawFd)>,
+    /// The operator's socket, for when the master has died.
+    pub door: Option<RawFd>,
     pub logs: &'a Logs,
     pub descriptors: u64,
     /// There was a worker before, whose tunnels it adopts.
@@ -163,6 +165,7 @@ fn live(birth: &Birth<'_>, control: OwnedFd) -> ! {
         logs: birth.logs.numbers(),
         table: Arc::clone(birth.table),
         control,
+        door: birth.door,
         options: birth.options.clone(),
         recover: birth.recover,
         crashed: birth.crashed,

@@ -4,6 +4,7 @@
 //! product's insides. Scenarios live in `tests/tests`, differential cases in
 //! `tests/parity`, golden configurations in `tests/conf`.
 
+mod carriers;
 mod case;
 mod census;
 mod client;
@@ -25,6 +26,7 @@ mod upstream;
 mod wait;
 mod wire;
 
+pub use carriers::Carriers;
 pub use case::{Case, Client as CaseClient, Section};
 pub use census::{Census, pss_kib};
 pub use client::Client;

@@ -121,6 +121,8 @@ pub struct Proxy {
     marker: SocketAddr,
     markers_sent: usize,
     ended: Option<ExitStatus>,
+    /// Processes that a killed master has left.
+    left: Vec<Pid>,
 }
 
 impl Proxy {
@@ -157,7 +159,17 @@ impl Proxy {
         }
         folder.write("proxy.conf", substitute(&setup.text(program), &setup.names).as_bytes());
         let child = spawn(program, &folder, &setup.arguments);
-        Self { program, child, folder, setup, address, marker, markers_sent: 0, ended: None }
+        Self {
+            program,
+            child,
+            folder,
+            setup,
+            address,
+            marker,
+            markers_sent: 0,
+            ended: None,
+            left: Vec::new(),
+        }
     }
 
     #[track_caller]
@@ -223,6 +235,32 @@ impl Proxy {
     /// Writes the configuration file as it is given, but for the names.
     pub fn rewrite_text(&mut self, text: &str) {
         self.folder.write("proxy.conf", substitute(text, &self.setup.names).as_bytes());
+    }
+
+    /// Kills the master; its workers live on, and end with this actor. Gives their numbers.
+    #[track_caller]
+    pub fn kill_master(&mut self) -> Vec<Pid> {
+        let workers = self.workers();
+        self.left.extend(&workers);
+        self.signal(Signal::KILL);
+        self.wait_for_exit(STOP);
+        workers
+    }
+
+    /// Starts the program once more in the same folder, after its end, and does not wait.
+    pub fn launch_again(&mut self) {
+        self.left.extend(self.workers());
+        self.child = spawn(self.program, &self.folder, &self.setup.arguments);
+        self.ended = None;
+    }
+
+    /// The same, and waits until a worker of this start has begun.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.launch_again();
+        until("it serves again", START, || !self.is_running() || !self.workers().is_empty());
+        assert!(self.is_running(), "it has ended: {}", self.complaints());
+        self.mark();
     }
 
     #[track_caller]
@@ -308,7 +346,8 @@ impl Proxy {
         }
         // A master that was killed leaves its workers; they were noted while it lived.
         let binary = self.program.binary();
-        for pid in family.into_iter().filter(|pid| *pid != self.pid()) {
+        let left = std::mem::take(&mut self.left);
+        for pid in family.into_iter().chain(left).filter(|pid| *pid != self.pid()) {
             if Census::runs(pid, &binary) {
                 let _ = kill_process(pid, Signal::KILL);
             }

@@ -1,14 +1,11 @@
 //! A new program takes over from the running one: sockets, clients and live tunnels.
 
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use perdura_tests::{
-    Census, Client, Payload, Program, Proxy, Setup, Tunnel, Upstream, chat, seed, until,
+    Carriers, Census, Client, Payload, Program, Proxy, Setup, Tunnel, Upstream, chat, seed, until,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -155,54 +152,16 @@ fn ending_the_new_one_gives_its_tunnels_back() {
     tunnels[0].echo(b"still here");
 }
 
-/// One tunnel that sends and checks until it is told to stop.
-fn carry(
-    proxy: &Proxy,
-    seed: u64,
-    stop: &Arc<AtomicBool>,
-    carried: &Arc<AtomicU64>,
-) -> [std::thread::JoinHandle<()>; 2] {
-    let mut tunnel = Tunnel::open(proxy.address());
-    let mut reader = tunnel.client.wire().stream().try_clone().expect("a second handle");
-    let mut writer = reader.try_clone().expect("a third handle");
-    let (stop, carried) = (Arc::clone(stop), Arc::clone(carried));
-    let sender = std::thread::spawn(move || {
-        let mut payload = Payload::new(seed);
-        let mut size = Payload::new(seed ^ 0xabcd);
-        while !stop.load(Ordering::Relaxed) {
-            let piece = 1 + size.below(40_000);
-            writer.write_all(&payload.take(piece)).expect("the tunnel takes the bytes");
-        }
-        writer.shutdown(std::net::Shutdown::Write).expect("a FIN");
-    });
-    let receiver = std::thread::spawn(move || {
-        let mut check = Payload::new(seed);
-        let mut buffer = vec![0; 65_536];
-        loop {
-            let count = reader.read(&mut buffer).expect("the echo comes");
-            if count == 0 {
-                return;
-            }
-            check.check(&buffer[..count]).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
-            carried.fetch_add(count as u64, Ordering::Relaxed);
-        }
-    });
-    [sender, receiver]
-}
-
 #[test]
 fn no_byte_is_lost_or_doubled_over_upgrades_in_one_order() {
     let upstream = Upstream::echo();
     let proxy = Proxy::examined(&setup(&upstream));
     let _end = Successors::of(&proxy);
     let seed = seed();
-    let (stop, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let threads: Vec<_> =
-        (0..6).flat_map(|number| carry(&proxy, seed + number, &stop, &carried)).collect();
+    let carriers = Carriers::begin(proxy.address(), 6, seed);
     let mut quiet: Vec<_> = (0..20).map(|_| Tunnel::open(proxy.address())).collect();
     for _ in 0..4 {
-        let seen = carried.load(Ordering::Relaxed);
-        until("bytes flow", LIMIT, || carried.load(Ordering::Relaxed) > seen);
+        carriers.wait_for_more();
         let before = pid_in(&proxy, "proxy.pid").expect("a master");
         let output = order(&proxy, "upgrade");
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -219,11 +178,7 @@ fn no_byte_is_lost_or_doubled_over_upgrades_in_one_order() {
     for tunnel in &mut quiet {
         tunnel.echo(b"still here");
     }
-    stop.store(true, Ordering::Relaxed);
-    for thread in threads {
-        thread.join().expect("no tunnel is lost and no byte is wrong");
-    }
-    println!("{} MiB", carried.load(Ordering::Relaxed) >> 20);
+    println!("{} MiB", carriers.end() >> 20);
 }
 
 #[test]
@@ -295,14 +250,11 @@ fn a_worker_that_is_killed_in_a_move_costs_nothing() {
     let _end = Successors::of(&proxy);
     let seed = seed();
     let mut chance = Payload::new(seed ^ 0x55);
-    let (stop, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let threads: Vec<_> =
-        (0..4).flat_map(|number| carry(&proxy, seed + number, &stop, &carried)).collect();
+    let carriers = Carriers::begin(proxy.address(), 4, seed);
     let mut quiet: Vec<_> = (0..140).map(|_| Tunnel::open(proxy.address())).collect();
     let mut old = proxy.pid();
     for round in 0..4 {
-        let seen = carried.load(Ordering::Relaxed);
-        until("bytes flow", LIMIT, || carried.load(Ordering::Relaxed) > seen);
+        carriers.wait_for_more();
         let new = change_binary(&proxy, old);
         let worker = Census::children(if round % 2 == 0 { new } else { old });
         kill_process(old, Signal::QUIT).expect("the old master takes a signal");
@@ -318,8 +270,5 @@ fn a_worker_that_is_killed_in_a_move_costs_nothing() {
     for tunnel in &mut quiet {
         tunnel.echo(b"still here");
     }
-    stop.store(true, Ordering::Relaxed);
-    for thread in threads {
-        thread.join().unwrap_or_else(|_| panic!("seed {seed}:\n{}", proxy.error_log()));
-    }
+    carriers.end();
 }

@@ -1,12 +1,9 @@
 //! The worker is killed with SIGKILL while tunnels carry bytes: the tunnels go on, and not a
 //! byte is lost or doubled.
 
-use std::io::{Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use perdura_tests::{Client, Payload, Proxy, Tunnel, Upstream, chat, seed, until};
+use perdura_tests::{Carriers, Client, Payload, Proxy, Tunnel, Upstream, chat, seed, until};
 use rustix::process::{Signal, kill_process};
 
 /// Kills the worker and waits for the next one.
@@ -59,66 +56,21 @@ fn a_killed_worker_leaves_no_descriptor_behind() {
     });
 }
 
-/// One tunnel that sends and checks until it is told to stop.
-fn carry(
-    proxy: &Proxy,
-    seed: u64,
-    stop: &Arc<AtomicBool>,
-    carried: &Arc<AtomicU64>,
-) -> [std::thread::JoinHandle<()>; 2] {
-    let mut tunnel = Tunnel::open(proxy.address());
-    let stream = tunnel.client.wire().stream().try_clone().expect("a second handle");
-    let mut writer = stream.try_clone().expect("a third handle");
-    let (stop, carried) = (Arc::clone(stop), Arc::clone(carried));
-    let sender = std::thread::spawn(move || {
-        let mut payload = Payload::new(seed);
-        let mut size = Payload::new(seed ^ 0xabcd);
-        while !stop.load(Ordering::Relaxed) {
-            let piece = 1 + size.below(40_000);
-            writer.write_all(&payload.take(piece)).expect("the tunnel takes the bytes");
-        }
-        writer.shutdown(std::net::Shutdown::Write).expect("a FIN");
-    });
-    let mut reader = stream;
-    let receiver = std::thread::spawn(move || {
-        let mut check = Payload::new(seed);
-        let mut buffer = vec![0; 65_536];
-        loop {
-            let count = reader.read(&mut buffer).expect("the echo comes");
-            if count == 0 {
-                return;
-            }
-            check.check(&buffer[..count]).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
-            carried.fetch_add(count as u64, Ordering::Relaxed);
-        }
-    });
-    // The tunnel's own handle may go: the threads hold theirs.
-    drop(tunnel);
-    [sender, receiver]
-}
-
 #[test]
 fn no_byte_is_lost_or_doubled_under_kills() {
     let upstream = Upstream::echo();
     let proxy = Proxy::examined(&chat(&upstream, ""));
     let seed = seed();
-    let (stop, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let threads: Vec<_> =
-        (0..8).flat_map(|number| carry(&proxy, seed + number, &stop, &carried)).collect();
+    let carriers = Carriers::begin(proxy.address(), 8, seed);
     let mut pause = Payload::new(seed ^ 0x77);
     let end = Instant::now() + Duration::from_secs(6);
     let mut kills = 0;
     while Instant::now() < end {
-        let seen = carried.load(Ordering::Relaxed);
-        until("bytes flow", Duration::from_secs(8), || carried.load(Ordering::Relaxed) > seen);
+        carriers.wait_for_more();
         std::thread::park_timeout(Duration::from_millis(pause.below(40) as u64));
         kill_worker(&proxy);
         kills += 1;
     }
-    stop.store(true, Ordering::Relaxed);
-    for thread in threads {
-        thread.join().expect("no tunnel is lost and no byte is wrong");
-    }
-    println!("{kills} kills, {} MiB", carried.load(Ordering::Relaxed) >> 20);
+    println!("{kills} kills, {} MiB", carriers.end() >> 20);
     assert!(kills >= 10, "only {kills} kills");
 }

@@ -4,9 +4,12 @@
 //! only through the control socket.
 
 mod accept;
+mod door;
+mod giving;
 mod moving;
 mod obey;
 mod obey_move;
+mod orphan;
 mod tasks;
 mod thread;
 mod tunnels;
@@ -36,6 +39,8 @@ pub struct Inheritance {
     pub table: Arc<Table>,
     /// The worker's end of the control socket.
     pub control: OwnedFd,
+    /// The operator's socket, which the worker answers when the master has died.
+    pub door: Option<RawFd>,
     pub options: Options,
     /// The table holds tunnels of a worker that died.
     pub recover: bool,
@@ -105,7 +110,7 @@ impl Shared {
 
 /// Runs the worker until it is told to end; the result is its exit code.
 pub fn run_worker(inheritance: Inheritance) -> i32 {
-    let Inheritance { config, listeners, logs, table, control, options, recover, crashed } =
+    let Inheritance { config, listeners, logs, table, control, door, options, recover, crashed } =
         inheritance;
     let death = if crashed { Death::Crashed } else { Death::Killed };
     let recover = recover.then_some(death);
@@ -145,7 +150,7 @@ pub fn run_worker(inheritance: Inheritance) -> i32 {
             }
         }
     }
-    let master = obey::Master { control, options, heard, ended: 0 };
+    let master = obey::Master { control, door, options, heard, ended: 0 };
     let code = thread::run(shared, 0, recover, words, first_queue, Some(master));
     for handle in others {
         // A thread that panicked has ended the process already.

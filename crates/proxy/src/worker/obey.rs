@@ -1,6 +1,7 @@
 //! What the master orders: a new configuration, an end.
 
 use super::obey_move::{self, Source};
+use super::orphan;
 use super::tasks::{self, Task};
 use super::{Life, Orders, Shared, Word, seat_bound};
 use crate::config::{Config, Options, build};
@@ -21,6 +22,8 @@ use tokio::sync::mpsc;
 /// The first thread's link to the master and to the other threads.
 pub struct Master {
     pub control: OwnedFd,
+    /// The operator's socket, for when the master has died.
+    pub door: Option<RawFd>,
     pub options: Options,
     pub heard: mpsc::Receiver<Word>,
     /// Threads that have ended.
@@ -52,6 +55,8 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
     tell(&master, &ToMaster::Ready);
     loop {
         let message = tokio::select! {
+            // What it has said last is obeyed, even when it has died since.
+            biased;
             message = next(&socket) => message,
             () = &mut gone => Ok(None),
             ended = all_ended(&shared, &mut master) => {
@@ -70,13 +75,7 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
                 }
             }
             Ok(Some(ToWorker::Quit | ToWorker::Drain)) => {
-                let config = shared.config();
-                let limit_ms = config.process.worker_shutdown_timeout_ms;
-                let drain = config.drain();
-                let number = order(&shared, |orders| {
-                    orders.life = Life::Ending { limit_ms, drain };
-                });
-                confirmed(&shared, &mut master, number).await;
+                end(&shared, &mut master).await;
                 tell(&master, &ToMaster::Released);
             }
             Ok(Some(ToWorker::Close { request, tunnel })) => {
@@ -93,8 +92,9 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
             }
             // Without a master the worker serves on: it is what users are connected to.
             Ok(None) => {
-                shared.log(Severity::Alert, "the master process has gone; the worker serves on");
-                return all_ended(&shared, &mut master).await;
+                // There may be no other descriptor for who comes next.
+                drop(socket);
+                return orphan::outlive(shared, master).await;
             }
             Err(error) => {
                 let reason = crate::errno_text(&error);
@@ -103,6 +103,15 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
             }
         }
     }
+}
+
+/// Begins to end gracefully; every thread has stopped to listen then.
+pub async fn end(shared: &Shared, master: &mut Master) {
+    let config = shared.config();
+    let limit_ms = config.process.worker_shutdown_timeout_ms;
+    let drain = config.drain();
+    let number = order(shared, |orders| orders.life = Life::Ending { limit_ms, drain });
+    confirmed(shared, master, number).await;
 }
 
 /// Ends a tunnel on whichever thread carries it.
@@ -179,7 +188,7 @@ async fn confirmed(shared: &Shared, master: &mut Master, number: u64) {
 }
 
 /// Waits until every thread has ended what was open.
-async fn all_ended(shared: &Shared, master: &mut Master) {
+pub async fn all_ended(shared: &Shared, master: &mut Master) {
     while master.ended < shared.threads {
         match master.heard.recv().await {
             Some(Word::Ended) => master.ended += 1,

@@ -54,7 +54,7 @@ pub async fn obey(shared: &Shared, source: &mut Source, order: ToWorker) -> Opti
 }
 
 /// The same of every thread, one after the other: each answers within a turn.
-async fn each<T>(
+pub async fn each<T>(
     shared: &Shared,
     task: impl Fn(tokio::sync::oneshot::Sender<T>) -> Task,
 ) -> Vec<T> {

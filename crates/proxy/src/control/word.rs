@@ -1,13 +1,14 @@
 //! What two masters say to each other while both serve, one word per packet, with descriptors.
 //!
 //! The socket is a pair that the older one made for the younger one; both speak alike, so that
-//! tunnels can go either way. Not here: what the words make anyone do (`link`, `leave`, `come`).
+//! tunnels can go either way. A worker that has lost its master speaks in its place to the next
+//! one. Not here: what the words make anyone do (`master::link`, `leave`, `come`, `worker::orphan`).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use perdura_proxy::world::wire::{Decoder, Encoder, WireFault};
+use crate::world::wire::{Decoder, Encoder, WireFault};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -32,6 +33,12 @@ pub enum Word {
     Live { count: u32 },
     /// What was offered is not to be had, or cannot be taken: everything stays as it was.
     Abort,
+    /// Sockets that listen, one descriptor each.
+    Sockets {
+        count: u32,
+        /// Others follow.
+        more: bool,
+    },
 }
 
 /// The version of the words and of the order in which they are said.
@@ -39,6 +46,9 @@ pub const VERSION: u32 = 1;
 
 /// Tunnels in one batch: the kernel passes 253 descriptors at a time.
 pub const BATCH_MAX: usize = 126;
+
+/// Sockets in one word.
+pub const SOCKETS_MAX: usize = 2 * BATCH_MAX;
 
 impl Word {
     fn encode(&self) -> Vec<u8> {
@@ -67,6 +77,10 @@ impl Word {
                 out.number(*count);
             }
             Word::Abort => out.raw(&[8]),
+            Word::Sockets { count, more } => {
+                out.raw(&[9, u8::from(*more)]);
+                out.number(*count);
+            }
         }
         out.into_bytes()
     }
@@ -83,6 +97,10 @@ impl Word {
             [6] => Word::Go,
             [7] => Word::Live { count: input.number()? },
             [8] => Word::Abort,
+            [9] => {
+                let [more] = input.array()?;
+                Word::Sockets { more: more == 1, count: input.number()? }
+            }
             _ => return Err(WireFault::Malformed),
         };
         input.end()?;
@@ -94,6 +112,7 @@ impl Word {
         match self {
             Word::Offer => 1,
             Word::Batch { names } => 2 * names.len(),
+            Word::Sockets { count, .. } => *count as usize,
             _ => 0,
         }
     }
@@ -146,7 +165,7 @@ pub fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<(Word, Vec<OwnedFd>)>> 
 
 /// The socket of two masters.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    perdura_proxy::control::pair()
+    super::pair()
 }
 
 /// Whether the error is only that there is nothing now.
@@ -202,7 +221,8 @@ mod tests {
         let (one, two) = pair().unwrap();
         let packets = [
             Word::Offer.encode(),
-            vec![9],
+            vec![99],
+            Word::Sockets { count: 1, more: false }.encode(),
             vec![],
             Word::Batch { names: vec![1] }.encode(),
             vec![5; 4000],

@@ -1,17 +1,26 @@
-//! The messages of the control socket as bytes.
+//! The messages of the operator's socket beside the pid file, as bytes.
 //!
-//! The master greets with a nonce, and every request begins with it: who can only write blindly to
-//! the socket (a proxied request, a confused program) cannot ask for anything. Both decoders take
-//! any bytes.
+//! Who answers there greets with a nonce, and every request begins with it: who can only write
+//! blindly to the socket (a proxied request, a confused program) cannot ask for anything. All
+//! decoders take any bytes. The master answers; when it has died, its worker does.
 
-use perdura_proxy::world::wire::{Decoder, Encoder, WireFault};
+use crate::world::wire::{Decoder, Encoder, WireFault};
 
-/// What the master says first.
+/// What is said first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     pub nonce: [u8; NONCE_BYTES],
-    /// The master's process.
+    pub who: Who,
+    /// The process that greets.
     pub pid: u32,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Master,
+    /// A worker whose master has died.
+    Orphan,
 }
 
 /// What can be asked for.
@@ -23,6 +32,9 @@ pub enum Ask {
     Close(u64),
     /// Start the program from disk, move the tunnels to it, and end.
     Upgrade,
+    /// A new master asks a worker that has none for its sockets and tunnels; the version of the
+    /// words (`word`) in which the connection goes on.
+    TakeOver { version: u32 },
 }
 
 /// What the master answers.
@@ -61,6 +73,10 @@ impl Hello {
         let mut out = Encoder::default();
         out.raw(MAGIC);
         out.raw(&self.nonce);
+        out.raw(&[match self.who {
+            Who::Master => MASTER,
+            Who::Orphan => ORPHAN,
+        }]);
         out.number(self.pid);
         out.into_bytes()
     }
@@ -70,7 +86,13 @@ impl Hello {
         if input.raw(MAGIC.len())? != MAGIC {
             return Err(WireFault::Malformed);
         }
-        let hello = Hello { nonce: input.array()?, pid: input.number()? };
+        let nonce = input.array()?;
+        let who = match input.array()? {
+            [MASTER] => Who::Master,
+            [ORPHAN] => Who::Orphan,
+            _ => return Err(WireFault::Malformed),
+        };
+        let hello = Hello { nonce, who, pid: input.number()? };
         input.end()?;
         Ok(hello)
     }
@@ -87,6 +109,10 @@ impl Ask {
                 out.raw(&[CLOSE]);
                 out.raw(&tunnel.to_le_bytes());
             }
+            Ask::TakeOver { version } => {
+                out.raw(&[TAKE_OVER]);
+                out.number(version);
+            }
         }
         out.into_bytes()
     }
@@ -101,6 +127,7 @@ impl Ask {
             [LIST] => Ask::List,
             [UPGRADE] => Ask::Upgrade,
             [CLOSE] => Ask::Close(u64::from_le_bytes(input.array()?)),
+            [TAKE_OVER] => Ask::TakeOver { version: input.number()? },
             _ => return Err(WireFault::Malformed),
         };
         input.end()?;
@@ -195,11 +222,15 @@ pub const PACKET_BYTES_MAX: usize = 96 << 10;
 pub const NONCE_BYTES: usize = 16;
 
 /// The name and the version of the protocol.
-const MAGIC: &[u8] = b"PERDCTL\x01";
+const MAGIC: &[u8] = b"PERDCTL\x02";
 
 const LIST: u8 = 1;
 const CLOSE: u8 = 2;
 const UPGRADE: u8 = 3;
+const TAKE_OVER: u8 = 4;
+
+const MASTER: u8 = 1;
+const ORPHAN: u8 = 2;
 
 const ROWS: u8 = 65;
 const DONE: u8 = 66;
@@ -229,9 +260,12 @@ mod tests {
     #[test]
     fn messages_travel() {
         let nonce = [7; NONCE_BYTES];
-        let hello = Hello { nonce, pid: 12 };
-        assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
-        for ask in [Ask::List, Ask::Close(u64::MAX), Ask::Upgrade] {
+        for who in [Who::Master, Who::Orphan] {
+            let hello = Hello { nonce, who, pid: 12 };
+            assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
+        }
+        let take = Ask::TakeOver { version: 7 };
+        for ask in [Ask::List, Ask::Close(u64::MAX), Ask::Upgrade, take] {
             assert_eq!(Ask::decode(&ask.encode(&nonce), &nonce), Ok(ask));
         }
         for reply in [
@@ -256,7 +290,7 @@ mod tests {
         let packets = [
             Ask::Close(1).encode(&nonce),
             Reply::Rows(vec![row()]).encode(),
-            Hello { nonce, pid: 1 }.encode(),
+            Hello { nonce, who: Who::Orphan, pid: 1 }.encode(),
         ];
         for packet in packets {
             for end in 0..packet.len() {

@@ -7,6 +7,9 @@
 //! The master's side blocks or polls ([`send`], [`receive`]); the worker wraps the socket in its
 //! runtime and calls `encode` and `decode` itself. Not here: what the messages make anyone do.
 
+pub mod operator;
+pub mod word;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};

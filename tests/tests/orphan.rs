@@ -1,0 +1,283 @@
+//! The master is killed: its worker serves on, and the next start takes sockets and tunnels over.
+
+use std::fs::Permissions;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use perdura_tests::{
+    Carriers, Census, Client, Program, Proxy, Setup, Tunnel, Upstream, chat, free_port, seed, until,
+};
+use rustix::fd::OwnedFd;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
+use rustix::process::{Pid, Signal, kill_process};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn setup(upstream: &Upstream) -> Setup {
+    chat(upstream, "location = /a { return 204; }")
+}
+
+/// Kills the master and waits until its worker has seen that; gives the worker.
+fn orphan(proxy: &mut Proxy) -> Pid {
+    let worker = *proxy.kill_master().first().expect("a worker");
+    let said = format!("{}#", worker.as_raw_nonzero());
+    until("the worker notices", LIMIT, || {
+        let log = proxy.error_log();
+        let mut lines = log.lines().filter(|line| line.contains("the worker serves on"));
+        lines.any(|line| line.contains(&said))
+    });
+    worker
+}
+
+fn is_gone(pid: Pid) -> bool {
+    !Census::runs(pid, &Program::Perdura.binary())
+}
+
+#[test]
+fn no_tunnel_and_no_byte_is_lost_when_masters_die_one_after_the_other() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&setup(&upstream));
+    let seed = seed();
+    let carriers = Carriers::begin(proxy.address(), 6, seed);
+    let mut quiet: Vec<_> = (0..194).map(|_| Tunnel::open(proxy.address())).collect();
+    for round in 0..2 {
+        carriers.wait_for_more();
+        let worker = orphan(&mut proxy);
+        for tunnel in &mut quiet {
+            tunnel.echo(b"without a master");
+        }
+        assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+        proxy.start_again();
+        let moved = format!("moved 200 tunnels to master process {}", proxy.pid().as_raw_nonzero());
+        until("the tunnels move", LIMIT, || proxy.error_log().contains(&moved));
+        until("the old worker ends", LIMIT, || is_gone(worker));
+        for tunnel in &mut quiet {
+            tunnel.echo(b"with the next one");
+        }
+        assert_eq!(Client::get(proxy.address(), "/a").status(), 204, "round {round}");
+        Tunnel::open(proxy.address()).echo(b"a new one");
+    }
+    // And the last one is a master as any other.
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_error("reconfiguring");
+    carriers.end();
+    drop(quiet);
+    proxy.signal(Signal::QUIT);
+    assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0));
+    assert!(!proxy.folder().path().join("proxy.pid").exists());
+    assert!(!proxy.folder().path().join("proxy.pid.sock").exists());
+}
+
+#[test]
+fn another_configuration_gets_the_tunnels_and_its_own_sockets() {
+    let upstream = Upstream::echo();
+    let [old, new] =
+        [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let with = |address: SocketAddr| {
+        setup(&upstream).http(&format!("server {{ listen {address}; return 204; }}"))
+    };
+    let mut proxy = Proxy::examined(&with(old));
+    let mut tunnels: Vec<_> = (0..5).map(|_| Tunnel::open(proxy.address())).collect();
+    let worker = orphan(&mut proxy);
+    assert_eq!(Client::get(old, "/").status(), 204);
+    proxy.rewrite(&with(new));
+    proxy.start_again();
+    until("the old worker ends", LIMIT, || is_gone(worker));
+    for tunnel in &mut tunnels {
+        tunnel.echo(b"after");
+    }
+    assert_eq!(Client::get(new, "/").status(), 204);
+    assert!(TcpStream::connect(old).is_err(), "nobody listens there any more");
+}
+
+#[test]
+fn requests_in_flight_are_finished_and_late_tunnels_follow() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&setup(&upstream));
+    let mut late = Client::connect(proxy.address());
+    let (head, rest) = perdura_tests::HANDSHAKE.split_at(30);
+    late.send(head);
+    Tunnel::open(proxy.address()).echo(b"so that the head was read");
+    let worker = orphan(&mut proxy);
+    proxy.start_again();
+    proxy.wait_for_error("serves now");
+    late.send(rest);
+    assert_eq!(late.response().status(), 101);
+    until("the late one moves as well", LIMIT, || is_gone(worker));
+    late.send(b"here");
+    assert_eq!(late.exactly(4), b"here");
+}
+
+#[test]
+fn a_worker_that_is_stopped_is_told_within_a_bound() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&setup(&upstream));
+    let mut tunnel = Tunnel::open(proxy.address());
+    let worker = orphan(&mut proxy);
+    kill_process(worker, Signal::STOP).expect("it can be stopped");
+    proxy.launch_again();
+    assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(1));
+    let said = proxy.folder().text("stderr");
+    assert!(said.contains("[emerg]") && said.contains("does not greet within 5 s"), "{said}");
+    kill_process(worker, Signal::CONT).expect("it goes on");
+    tunnel.echo(b"nothing has happened");
+    proxy.start_again();
+    until("the old worker ends", LIMIT, || is_gone(worker));
+    tunnel.echo(b"and now it has moved");
+}
+
+/// Runs the program for this folder, as another user if one is named.
+fn run(proxy: &Proxy, arguments: &[&str], user: Option<u32>) -> Output {
+    let mut command = Command::new(Program::Perdura.binary());
+    command.args(arguments).arg("-p").arg(proxy.folder().path());
+    command.args(["-c", "proxy.conf", "-e", "stderr"]).stdin(Stdio::null());
+    user.into_iter().for_each(|user| _ = command.uid(user));
+    command.output().expect("the program runs")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn who_asks_is_told_that_the_master_has_gone() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&setup(&upstream));
+    let mut tunnel = Tunnel::open(proxy.address());
+    orphan(&mut proxy);
+    for arguments in [&["tunnels"][..], &["-s", "upgrade"]] {
+        let output = run(&proxy, arguments, None);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said(&output).contains("start perdura again"), "{}", said(&output));
+    }
+    tunnel.echo(b"undisturbed");
+}
+
+/// The kernel's word counts, even where the file's mode does not keep others out.
+#[test]
+fn another_user_is_not_greeted() {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&setup(&upstream));
+    let mut tunnel = Tunnel::open(proxy.address());
+    let path = proxy.folder().path().join("proxy.pid.sock");
+    let refuses = |proxy: &Proxy| {
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("its mode");
+        let kept_out = said(&run(proxy, &["tunnels"], Some(NOBODY)));
+        assert!(kept_out.contains("13: Permission denied"), "{kept_out}");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).expect("its mode");
+        let output = run(proxy, &["tunnels"], Some(NOBODY));
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said(&output).contains("closed the connection"), "{}", said(&output));
+    };
+    refuses(&proxy);
+    orphan(&mut proxy);
+    refuses(&proxy);
+    tunnel.echo(b"undisturbed");
+}
+
+/// Connects to the operator's socket; gives it with the greeting's nonce.
+fn greeted(proxy: &Proxy) -> (OwnedFd, Vec<u8>) {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None)
+        .expect("a unix socket");
+    let path = proxy.folder().path().join("proxy.pid.sock");
+    let address = SocketAddrUnix::new(&path).expect("a path of usual length");
+    rustix::net::connect(&socket, &address).expect("somebody listens");
+    let hello = receive(&socket);
+    assert!(hello.starts_with(b"PERDCTL\x02") && hello.len() == 29 && hello[24] == 2, "{hello:?}");
+    (socket, hello[8..24].to_vec())
+}
+
+fn receive(socket: &OwnedFd) -> Vec<u8> {
+    let mut packet = vec![0; 4096];
+    let got = rustix::net::recv(socket, packet.as_mut_slice(), RecvFlags::empty());
+    packet.truncate(got.map_or(0, |(length, _)| length));
+    packet
+}
+
+fn send(socket: &OwnedFd, packet: &[u8]) {
+    // The other side may have closed it already.
+    let _ = rustix::net::send(socket, packet, SendFlags::NOSIGNAL);
+}
+
+fn take_over(nonce: &[u8], version: u32) -> Vec<u8> {
+    [nonce, &[4], &version.to_le_bytes()].concat()
+}
+
+const SOCKETS: u8 = 9;
+const ABORT: [u8; 1] = [8];
+
+#[test]
+fn nonsense_at_the_door_changes_nothing() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&setup(&upstream));
+    let mut tunnel = Tunnel::open(proxy.address());
+    let worker = orphan(&mut proxy);
+    for packet in [&b"\x01"[..], &[0; 21], &[7; 64], &[0xff; 4096]] {
+        let (socket, _) = greeted(&proxy);
+        send(&socket, packet);
+        assert!(receive(&socket).is_empty(), "without the nonce it is shown the door");
+    }
+    // Another version is told so, and the tunnels stay where they are.
+    let (socket, nonce) = greeted(&proxy);
+    send(&socket, &take_over(&nonce, 99));
+    assert_eq!(receive(&socket), ABORT);
+    proxy.wait_for_error("a new master speaks version 99, this worker 1: it serves on alone");
+    // One that vanishes, and others that speak out of turn or nonsense: the worker serves on.
+    let words = [&b""[..], &[6], &[7, 1, 0, 0, 0], &[5, 0xff, 0xff, 0xff, 0xff], &[200], &[1, 1]];
+    for (round, word) in words.iter().enumerate() {
+        let (socket, nonce) = greeted(&proxy);
+        send(&socket, &take_over(&nonce, 1));
+        assert_eq!(receive(&socket)[0], SOCKETS);
+        if !word.is_empty() {
+            send(&socket, word);
+        }
+        drop(socket);
+        until("it is alone again", LIMIT, || {
+            proxy.error_log().matches("did not take over").count() > round
+        });
+        assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+    }
+    tunnel.echo(b"undisturbed");
+    proxy.start_again();
+    until("the old worker ends", LIMIT, || is_gone(worker));
+    tunnel.echo(b"moved in the end");
+}
+
+/// A master that serves and then does not do its part of the move.
+#[test]
+fn a_new_master_that_is_slow_or_wrong_or_dies_in_the_move_costs_no_tunnel() {
+    let upstream = Upstream::echo();
+    // What it says to the offer and to the batch; nothing is silence.
+    let prepared = [5, 0, 0, 0, 0];
+    let ways: [&[&[u8]]; 5] = [&[], &[&ABORT], &[&[99]], &[&prepared], &[&[5, 1, 0, 0, 0]]];
+    for way in ways {
+        let mut proxy = Proxy::examined(&setup(&upstream));
+        let mut tunnels: Vec<_> = (0..3).map(|_| Tunnel::open(proxy.address())).collect();
+        orphan(&mut proxy);
+        let (socket, nonce) = greeted(&proxy);
+        send(&socket, &take_over(&nonce, 1));
+        assert_eq!(receive(&socket)[0], SOCKETS);
+        send(&socket, &[1, 1, 0, 0, 0]);
+        assert_eq!(receive(&socket), [3], "an offer");
+        assert_eq!(receive(&socket)[0], 4, "a batch");
+        way.iter().for_each(|word| send(&socket, word));
+        if way == [&prepared[..]] {
+            assert_eq!(receive(&socket), [6], "they are let go");
+        }
+        if !way.is_empty() {
+            drop(socket);
+        }
+        for tunnel in &mut tunnels {
+            tunnel.echo(b"it goes on with the old worker");
+        }
+        let log = proxy.error_log();
+        assert!(log.contains("the tunnels stay") || log.contains("keeps its tunnels"), "{log}");
+    }
+}

@@ -3,23 +3,19 @@
 //! Reads and writes are tried first and waited for only when the kernel says so; every wait has a
 //! timeout.
 
+use crate::config::Address;
+use crate::socket::Socket;
 use bytes::BytesMut;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{BorrowedFd, OwnedFd};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::{TcpStream, UnixStream};
 
 /// A connected socket.
 pub struct Channel {
     socket: Socket,
     nagle: Cell<Nagle>,
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 /// Whether the kernel may hold a small piece back until what went before it is acknowledged.
@@ -62,51 +58,46 @@ pub enum Read {
 }
 
 impl Channel {
-    pub fn tcp(stream: TcpStream) -> Self {
-        Self { socket: Socket::Tcp(stream), nagle: Cell::new(Nagle::Unwritten) }
+    fn over(socket: Socket) -> Self {
+        let nagle = if socket.is_tcp() { Nagle::Unwritten } else { Nagle::Off };
+        Self { socket, nagle: Cell::new(nagle) }
     }
 
-    pub fn unix(stream: UnixStream) -> Self {
-        Self { socket: Socket::Unix(stream), nagle: Cell::new(Nagle::Off) }
+    /// A client's connection that was just accepted.
+    pub fn accepted(fd: OwnedFd, is_tcp: bool) -> Self {
+        Self::over(Socket::accepted(fd, is_tcp))
+    }
+
+    /// A new connection to an upstream server.
+    ///
+    /// # Errors
+    /// Those of [`Socket::connect`].
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        Socket::connect(address).await.map(Self::over)
     }
 
     /// Reads what there is behind `buffer`'s content, at most `max` bytes; `WouldBlock` when there
     /// is nothing.
     pub fn try_read(&self, buffer: &mut BytesMut, max: usize) -> io::Result<usize> {
         LANDING.with_borrow_mut(|landing| {
-            let room = max.clamp(1, READ_MAX);
-            let into = &mut landing[..room];
-            let count = match &self.socket {
-                Socket::Tcp(stream) => stream.try_read(into)?,
-                Socket::Unix(stream) => stream.try_read(into)?,
-            };
+            let into = &mut landing[..max.clamp(1, READ_MAX)];
+            let count = self.socket.try_read(into)?;
             buffer.extend_from_slice(&into[..count]);
-            if 0 < count && count < room {
-                self.forget_readable();
-            }
             Ok(count)
         })
     }
 
-    /// A read that was not filled has emptied the socket: what comes later makes a new event, and
-    /// a try before it would be in vain. The runtime forgets a readiness only when it sees a try
-    /// fail, so it is shown one. That the peer has closed is not forgotten by this.
-    fn forget_readable(&self) {
-        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = match &self.socket {
-            Socket::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
-            Socket::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
-        };
+    /// Open, and nothing waits to be read.
+    pub fn is_quiet(&self) -> bool {
+        self.socket.doubt();
+        matches!(self.socket.try_peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         if self.nagle.get() == Nagle::Written {
             self.set_nodelay();
         }
-        let count = match &self.socket {
-            Socket::Tcp(stream) => stream.try_write(bytes)?,
-            Socket::Unix(stream) => stream.try_write(bytes)?,
-        };
+        let count = self.socket.try_write(bytes)?;
         if self.nagle.get() == Nagle::Unwritten {
             self.nagle.set(Nagle::Written);
         }
@@ -120,27 +111,16 @@ impl Channel {
         offset: &mut u64,
         length: usize,
     ) -> io::Result<usize> {
-        let send = |socket: BorrowedFd<'_>, offset: &mut u64| {
-            rustix::fs::sendfile(socket, file, Some(offset), length).map_err(io::Error::from)
-        };
         if self.nagle.get() == Nagle::Written {
             self.set_nodelay();
         }
-        match &self.socket {
-            Socket::Tcp(stream) => {
-                stream.try_io(Interest::WRITABLE, || send(stream.as_fd(), offset))
-            }
-            Socket::Unix(stream) => {
-                stream.try_io(Interest::WRITABLE, || send(stream.as_fd(), offset))
-            }
-        }
+        self.socket.attempt(Interest::WRITABLE, |socket| {
+            rustix::fs::sendfile(socket, file, Some(offset), length)
+        })
     }
 
     pub async fn ready(&self, interest: Interest) -> io::Result<tokio::io::Ready> {
-        match &self.socket {
-            Socket::Tcp(stream) => stream.ready(interest).await,
-            Socket::Unix(stream) => stream.ready(interest).await,
-        }
+        self.socket.ready(interest).await
     }
 
     /// Reads at least one byte and at most `max`, or the end, within `limit`.
@@ -196,7 +176,7 @@ impl Channel {
             }
             // Bytes of the next request wait here, and are not to be read. Looking one up makes the
             // runtime forget a readiness that is no longer true.
-            match self.peek_one() {
+            match self.socket.try_peek() {
                 Ok(0) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
@@ -205,60 +185,39 @@ impl Channel {
         }
     }
 
-    fn peek_one(&self) -> io::Result<usize> {
-        let peek = |socket: BorrowedFd<'_>| {
-            let mut byte = [0u8; 1];
-            let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-            rustix::net::recv(socket, &mut byte, flags)
-                .map(|(count, _)| count)
-                .map_err(io::Error::from)
-        };
-        match &self.socket {
-            Socket::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
-            Socket::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
-        }
-    }
-
     /// No piece waits for the acknowledgement of another from here on. The second write does it by
     /// itself: the first has nothing to wait for.
     pub fn set_nodelay(&self) {
-        if let Socket::Tcp(stream) = &self.socket
-            && self.nagle.replace(Nagle::Off) != Nagle::Off
-        {
+        if self.socket.is_tcp() && self.nagle.replace(Nagle::Off) != Nagle::Off {
             // A socket that is already broken says so at the next read.
-            let _ = stream.set_nodelay(true);
+            let _ = rustix::net::sockopt::set_tcp_nodelay(&self.socket, true);
         }
     }
 
     /// Lets the system probe the peer when nothing comes for long.
     pub fn set_keepalive(&self) {
-        if let Socket::Tcp(stream) = &self.socket {
+        if self.socket.is_tcp() {
             // It is a wish: a socket that refuses it works all the same.
-            let _ = socket2::SockRef::from(stream).set_keepalive(true);
+            let _ = rustix::net::sockopt::set_socket_keepalive(&self.socket, true);
         }
     }
 
     /// Makes the close that follows send a reset.
     pub fn set_reset_on_close(&self) {
-        if let Socket::Tcp(stream) = &self.socket {
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        if self.socket.is_tcp() {
+            let now = Some(Duration::ZERO);
+            let _ = rustix::net::sockopt::set_socket_linger(&self.socket, now);
         }
     }
 
     /// Sends FIN; the other direction stays open.
     pub fn shutdown_write(&self) {
-        let _ = match &self.socket {
-            Socket::Tcp(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
-            Socket::Unix(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
-        };
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
 
     /// The descriptor, out of the runtime's hands.
-    pub fn into_fd(self) -> io::Result<OwnedFd> {
-        match self.socket {
-            Socket::Tcp(stream) => Ok(stream.into_std()?.into()),
-            Socket::Unix(stream) => Ok(stream.into_std()?.into()),
-        }
+    pub fn into_fd(self) -> OwnedFd {
+        self.socket.into_fd()
     }
 }
 
@@ -273,8 +232,8 @@ mod tests {
     /// A channel and its peer.
     async fn pair() -> (Channel, std::net::TcpStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Channel::tcp(near), listener.accept().unwrap().0)
+        let address = Address::Inet(listener.local_addr().unwrap());
+        (Channel::connect(&address).await.unwrap(), listener.accept().unwrap().0)
     }
 
     fn run(test: impl Future<Output = ()>) {
@@ -321,10 +280,7 @@ mod tests {
     fn the_second_write_waits_for_no_acknowledgement() {
         run(async {
             let (channel, _peer) = pair().await;
-            let nodelay = || match &channel.socket {
-                Socket::Tcp(stream) => stream.nodelay().unwrap(),
-                Socket::Unix(_) => unreachable!("a TCP socket was made"),
-            };
+            let nodelay = || rustix::net::sockopt::tcp_nodelay(&channel.socket).unwrap();
             channel.write_all(b"a", LIMIT).await.unwrap();
             assert!(!nodelay());
             channel.write_all(b"b", LIMIT).await.unwrap();

@@ -33,6 +33,8 @@ mod phase;
 mod regex;
 mod request;
 mod response;
+#[allow(unsafe_code, reason = "the runtime watches a descriptor that this module owns")]
+mod socket;
 mod temp_file;
 mod upgrade;
 mod upstream;

@@ -212,7 +212,7 @@ pub fn hand_over(
     let peer = crate::ledger::peer_key(&group.name, &group.peer(index).address);
     Ok(Handoff {
         seat,
-        legs: [client.channel.into_fd()?, upstream.channel.into_fd()?],
+        legs: [client.channel.into_fd(), upstream.channel.into_fd()],
         first: [to_client, client.buffer.to_vec()],
         tls: [None, None],
         keeping: perdura_tunnel::Keeping::Shared,

@@ -12,6 +12,7 @@ const NAMED: &[(&str, &str)] = &[
     ("crates/tunnel/src/engine/tests.rs", "a table that is looked at as raw memory"),
     ("crates/tunnel/tests/", "processes that are made to be killed"),
     ("crates/proxy/src/inherited.rs", "descriptors that the master hands over by number"),
+    ("crates/proxy/src/socket.rs", "registration of a descriptor that outlives it"),
     ("crates/proxy/src/world.rs", "names of users"),
     ("crates/proxy/src/world/", "names of users"),
     ("crates/proxy/src/clock.rs", "local time"),

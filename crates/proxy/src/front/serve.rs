@@ -12,6 +12,7 @@ use crate::request::{Body, Connection, Request};
 use crate::uri::Slashes;
 use crate::worker::Thread;
 use bytes::{Bytes, BytesMut};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,10 +107,21 @@ pub async fn serve(channel: Channel, facts: Connection, thread: Rc<Thread>) {
     let mut ordinal = 0;
     // An ending worker waits for clients that have not asked anything yet, but not for idle ones.
     let mut busy = Some(thread.busy());
-    let header_timeout = match endpoint_of(&thread.config(), &client.facts) {
-        Some(endpoint) => Duration::from_millis(endpoint.default.core.client_header_timeout.0),
+    let (header_timeout, room) = match endpoint_of(&thread.config(), &client.facts) {
+        Some(endpoint) => {
+            let core = &endpoint.default.core;
+            let room = (core.client_header_buffer_size.0 as usize).min(HEAD_READ_MAX);
+            (Duration::from_millis(core.client_header_timeout.0), room)
+        }
         None => return,
     };
+    // Under load the first request is there when the connection is accepted.
+    match client.channel.try_read(&mut client.buffer, room) {
+        Ok(0) => return,
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(_) => return,
+    }
     let mut silence = header_timeout;
     loop {
         if client.buffer.is_empty() {

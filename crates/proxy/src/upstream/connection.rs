@@ -8,7 +8,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::net::{TcpStream, UnixStream};
 
 /// A connection with what has been read of it and not used.
 pub struct Upstream {
@@ -25,12 +24,8 @@ pub struct Upstream {
 impl Upstream {
     /// Connects to `address`.
     pub async fn connect(address: &Address) -> io::Result<Self> {
-        let channel = match address {
-            Address::Inet(inet) => Channel::tcp(TcpStream::connect(inet).await?),
-            Address::Unix(path) => Channel::unix(UnixStream::connect(path).await?),
-        };
         Ok(Self {
-            channel,
+            channel: Channel::connect(address).await?,
             buffer: BytesMut::new(),
             address: Rc::new(address.clone()),
             requests: 1,

@@ -2,7 +2,6 @@
 
 use crate::upstream::{Group, Keepalive, Upstream};
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +37,7 @@ impl Pool {
         let list = self.by_kin.get_mut(kin)?;
         while let Some(at) = list.iter().rposition(|idle| *idle.upstream.address == *address) {
             let mut upstream = list.remove(at)?.upstream;
-            if is_quiet(&mut upstream) {
+            if is_quiet(&upstream) {
                 upstream.requests += 1;
                 upstream.is_reused = true;
                 return Some(upstream);
@@ -67,7 +66,7 @@ impl Pool {
     /// Closes what has been idle too long or was closed by the server.
     pub fn sweep(&mut self, now: Instant) {
         self.by_kin.retain(|_, list| {
-            list.retain_mut(|idle| idle.until > now && is_quiet(&mut idle.upstream));
+            list.retain(|idle| idle.until > now && is_quiet(&idle.upstream));
             !list.is_empty()
         });
     }
@@ -83,11 +82,6 @@ impl Pool {
 
 /// Open, and nothing was sent without being asked for: such bytes would be taken for the answer to
 /// the next request.
-fn is_quiet(upstream: &mut Upstream) -> bool {
-    let quiet = matches!(
-        upstream.channel.try_read(&mut upstream.buffer, 1),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock
-    );
-    upstream.buffer = bytes::BytesMut::new();
-    quiet
+fn is_quiet(upstream: &Upstream) -> bool {
+    upstream.channel.is_quiet()
 }

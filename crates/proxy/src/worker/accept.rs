@@ -8,13 +8,16 @@ use crate::front;
 use crate::inherited;
 use crate::modules::error_log::Severity;
 use crate::request::{Connection, Peer};
-use rustix::fd::RawFd;
+use rustix::fd::{OwnedFd, RawFd};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with, getsockname};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
 /// How long accepting pauses when descriptors have run out, as nginx's `accept_mutex_delay`.
@@ -69,47 +72,48 @@ impl Listeners {
 /// A listening socket in the runtime.
 struct Listener {
     key: Rc<str>,
-    socket: Socket,
+    socket: AsyncFd<OwnedFd>,
+    local: Local,
 }
 
-enum Socket {
+/// Where a listening socket's connections arrive.
+enum Local {
     /// The address is that of all its connections, unless it stands for all of the machine's.
-    Tcp(TcpListener, Option<SocketAddr>),
-    Unix(UnixListener, Address),
+    Tcp(Option<SocketAddr>),
+    Unix(Address),
 }
 
 impl Listener {
     fn open(key: &str, number: RawFd) -> io::Result<Self> {
         // A descriptor of its own, because the runtime closes what it is given.
         let own = inherited::duplicate(number)?;
-        let socket = match key.strip_prefix("unix:") {
-            Some(path) => {
-                let address = Address::Unix(path.into());
-                Socket::Unix(UnixListener::from_std(own.into())?, address)
-            }
+        let local = match key.strip_prefix("unix:") {
+            Some(path) => Local::Unix(Address::Unix(path.into())),
             None => {
-                let listener = TcpListener::from_std(own.into())?;
-                let address = listener.local_addr()?;
-                Socket::Tcp(listener, Some(address).filter(|one| !one.ip().is_unspecified()))
+                let address = SocketAddr::try_from(getsockname(&own)?)?;
+                Local::Tcp(Some(address).filter(|one| !one.ip().is_unspecified()))
             }
         };
-        Ok(Self { key: key.into(), socket })
+        Ok(Self { key: key.into(), socket: inherited::watch(own)?, local })
     }
 
     async fn accept(&self) -> io::Result<(Channel, Peer, Address)> {
-        match &self.socket {
-            Socket::Tcp(listener, address) => {
-                let (stream, peer) = listener.accept().await?;
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let accepted = self.socket.async_io(Interest::READABLE, |socket| {
+            acceptfrom_with(socket, flags).map_err(io::Error::from)
+        });
+        let (fd, peer) = accepted.await?;
+        match &self.local {
+            Local::Tcp(address) => {
+                let peer = peer.ok_or(Errno::NOTCONN)?;
+                let peer = Peer::Inet(SocketAddr::try_from(peer)?);
                 let local = match address {
                     Some(address) => *address,
-                    None => stream.local_addr()?,
+                    None => SocketAddr::try_from(getsockname(&fd)?)?,
                 };
-                Ok((Channel::tcp(stream), Peer::Inet(peer), Address::Inet(local)))
+                Ok((Channel::accepted(fd, true), peer, Address::Inet(local)))
             }
-            Socket::Unix(listener, address) => {
-                let (stream, _) = listener.accept().await?;
-                Ok((Channel::unix(stream), Peer::Unix, address.clone()))
-            }
+            Local::Unix(address) => Ok((Channel::accepted(fd, false), Peer::Unix, address.clone())),
         }
     }
 }

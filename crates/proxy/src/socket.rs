@@ -1,0 +1,252 @@
+//! A connected socket that does not block, plain TCP or unix: tries first, and registers with the
+//! runtime only when something must be waited for.
+//!
+//! A socket that is read to its end, or handed on, before that was never in an epoll instance. Not
+//! here: buffers, time limits, what the bytes mean (`channel`).
+
+use crate::config::Address;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::cell::{Cell, OnceCell};
+use std::io;
+use std::net::SocketAddr;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, Ready};
+
+/// A connected socket. Every try is made without blocking; after one that failed with `WouldBlock`,
+/// `ready` is to be awaited before the next.
+pub struct Socket {
+    /// Stands before the descriptor, so that the registration ends first.
+    watch: OnceCell<AsyncFd<Number>>,
+    /// Not registered, and known to have nothing to read: a try would be in vain.
+    is_dry: Cell<bool>,
+    is_tcp: bool,
+    fd: OwnedFd,
+}
+
+/// The number of a descriptor that the `Socket` beside it owns.
+struct Number(RawFd);
+
+impl AsRawFd for Number {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Socket {
+    /// A connection that was just accepted: what its client has to say may be there already.
+    pub fn accepted(fd: OwnedFd, is_tcp: bool) -> Self {
+        Self { watch: OnceCell::new(), is_dry: Cell::new(false), is_tcp, fd }
+    }
+
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    /// Those of `socket` and `connect`, and the one that the connection attempt ended with.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let make = |family| net::socket_with(family, SocketType::STREAM, flags, None);
+        let (fd, begun) = match address {
+            Address::Inet(inet) => {
+                let family = match inet {
+                    SocketAddr::V4(_) => net::AddressFamily::INET,
+                    SocketAddr::V6(_) => net::AddressFamily::INET6,
+                };
+                let fd = make(family)?;
+                let begun = net::connect(&fd, inet);
+                (fd, begun)
+            }
+            Address::Unix(path) => {
+                let fd = make(net::AddressFamily::UNIX)?;
+                let begun = net::connect(&fd, &net::SocketAddrUnix::new(path)?);
+                (fd, begun)
+            }
+        };
+        // Nothing was asked, so there is nothing to read.
+        let is_tcp = matches!(address, Address::Inet(_));
+        let socket = Self { watch: OnceCell::new(), is_dry: Cell::new(true), is_tcp, fd };
+        match begun {
+            Ok(()) => Ok(socket),
+            Err(Errno::INPROGRESS | Errno::INTR) => socket.connected().await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for the connection attempt. A peer on this machine has answered it by now.
+    async fn connected(self) -> io::Result<Self> {
+        if net::getpeername(&self.fd).is_ok() {
+            return Ok(self);
+        }
+        loop {
+            self.ready(Interest::WRITABLE).await?;
+            net::sockopt::socket_error(&self.fd)??;
+            match net::getpeername(&self.fd) {
+                Ok(_) => return Ok(self),
+                // A false alarm.
+                Err(Errno::NOTCONN) => self.forget(Interest::WRITABLE),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub fn is_tcp(&self) -> bool {
+        self.is_tcp
+    }
+
+    /// Reads into `into`; 0 is the peer's end.
+    pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let room = into.len();
+        let read = self.attempt(Interest::READABLE, |fd| {
+            net::recv(fd, into, RecvFlags::DONTWAIT).map(|(count, _)| count)
+        });
+        if let Ok(count) = read
+            && 0 < count
+            && count < room
+        {
+            self.forget(Interest::READABLE);
+        }
+        read
+    }
+
+    /// Looks at the first byte that waits, without taking it: 1, or 0 at the peer's end.
+    pub fn try_peek(&self) -> io::Result<usize> {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let mut byte = [0_u8; 1];
+        self.attempt(Interest::READABLE, |fd| {
+            net::recv(fd, &mut byte[..], flags).map(|(count, _)| count)
+        })
+    }
+
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        self.attempt(Interest::WRITABLE, |fd| net::send(fd, bytes, flags))
+    }
+
+    /// One try of `call`, unless it is known to be in vain.
+    pub fn attempt<T>(
+        &self,
+        interest: Interest,
+        call: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
+        let fd = self.fd.as_fd();
+        if let Some(watch) = self.watch.get() {
+            return watch.try_io(interest, |_| call(fd).map_err(io::Error::from));
+        }
+        if interest.is_readable() && self.is_dry.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let result = call(fd);
+        if interest.is_readable() && matches!(result, Err(Errno::AGAIN)) {
+            self.is_dry.set(true);
+        }
+        result.map_err(io::Error::from)
+    }
+
+    /// A read that was not filled has emptied the socket: what comes later makes a new event, and
+    /// a try before it would be in vain. The runtime forgets a readiness only when it sees a try
+    /// fail, so it is shown one. That the peer has closed is not forgotten by this.
+    fn forget(&self, interest: Interest) {
+        match self.watch.get() {
+            Some(watch) => {
+                let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                let _ = watch.try_io(interest, |_| nothing());
+            }
+            None => self.is_dry.set(self.is_dry.get() || interest.is_readable()),
+        }
+    }
+
+    /// Makes the next read a real one, whatever is known.
+    pub fn doubt(&self) {
+        self.is_dry.set(false);
+    }
+
+    /// Waits until a try is worth it.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        self.watch()?.ready(interest).await.map(|guard| guard.ready())
+    }
+
+    fn watch(&self) -> io::Result<&AsyncFd<Number>> {
+        if let Some(watch) = self.watch.get() {
+            return Ok(watch);
+        }
+        let number = Number(self.fd.as_raw_fd());
+        // SAFETY: the descriptor is owned by this value, which gives it away only after the
+        // registration has ended (`into_fd`, and the order of the fields), and never replaces it.
+        let watch = unsafe { AsyncFd::register(number) }?;
+        Ok(self.watch.get_or_init(|| watch))
+    }
+
+    /// The descriptor, out of the runtime's hands.
+    pub fn into_fd(self) -> OwnedFd {
+        let Self { watch, fd, .. } = self;
+        drop(watch);
+        fd
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test);
+    }
+
+    #[test]
+    fn a_peer_on_this_machine_needs_no_registration() {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = Address::Inet(listener.local_addr().unwrap());
+            let near = Socket::connect(&address).await.unwrap();
+            let (mut far, _) = listener.accept().unwrap();
+            assert!(near.watch.get().is_none());
+            assert_eq!(near.try_write(b"abc").unwrap(), 3);
+            // Nothing was waited for, so the answer is not looked for either.
+            far.write_all(b"de").unwrap();
+            let mut into = [0; 8];
+            let blocked = near.try_read(&mut into).unwrap_err().kind();
+            assert_eq!(blocked, io::ErrorKind::WouldBlock);
+            near.ready(Interest::READABLE).await.unwrap();
+            assert_eq!(near.try_read(&mut into).unwrap(), 2);
+        });
+    }
+
+    #[test]
+    fn what_an_accepted_client_has_sent_is_read_at_once() {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            far.write_all(b"abc").unwrap();
+            let near = Socket::accepted(listener.accept().unwrap().0.into(), true);
+            let mut into = [0; 8];
+            assert_eq!(near.try_read(&mut into).unwrap(), 3);
+            assert!(near.watch.get().is_none());
+            far.write_all(b"de").unwrap();
+            // What came behind the short read is announced by the registration.
+            assert!(near.try_read(&mut into).is_err());
+            near.ready(Interest::READABLE).await.unwrap();
+            assert_eq!(near.try_read(&mut into).unwrap(), 2);
+        });
+    }
+
+    #[test]
+    fn a_refused_connection_says_so() {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = Address::Inet(listener.local_addr().unwrap());
+            drop(listener);
+            let error = Socket::connect(&address).await.err().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        });
+    }
+}

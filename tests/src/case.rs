@@ -8,6 +8,7 @@
 //! -- main                 added to the outermost context
 //! -- file html/a.txt      a file below the folder, with a fixed modification time
 //! -- upstream [NAME]      a script; @upstream@ or @NAME@ is its address
+//! -- names               what a name server at @names@ knows, see `NameServer::knowing`
 //! -- dead NAME            @NAME@ is an address that refuses connections
 //! -- log FORMAT           the access log's format
 //! -- gets [OPTIONS]       one case for each line: [METHOD] TARGET [| FIELD]... [~~ ROW]
@@ -33,6 +34,7 @@ pub struct Case {
     pub files: Vec<(String, Vec<u8>)>,
     pub upstreams: Vec<(String, String)>,
     pub dead: Vec<String>,
+    pub names: Option<String>,
     pub log_format: Option<String>,
     pub clients: Vec<Client>,
 }
@@ -105,6 +107,7 @@ impl Case {
             "upstream" if argument.is_empty() => self.upstreams.push(("upstream".into(), text)),
             "upstream" => self.upstreams.push((argument, text)),
             "dead" => self.dead.push(argument),
+            "names" => self.names = Some(text),
             "log" => self.log_format = Some(argument),
             "gets" => self.add_gets(&argument, &text)?,
             "client" => {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::case::{Case, Client as CaseClient, Section};
 use crate::client::Client;
 use crate::message::{Message, ReadAs};
+use crate::nameserver::NameServer;
 use crate::outcome::{self, Names, Outcome};
 use crate::port::dead_address;
 use crate::program::{Program, root};
@@ -212,6 +213,7 @@ struct Stage {
     access_seen: usize,
     error_seen: usize,
     _dead: Vec<rustix::fd::OwnedFd>,
+    _names: Option<NameServer>,
 }
 
 impl Stage {
@@ -231,6 +233,7 @@ impl Stage {
         for (name, script) in &case.upstreams {
             let upstream = Upstream::start(Blocks::parse(script).expect("an upstream script"));
             setup = setup.name(name, upstream.address());
+            setup = setup.name(&format!("{name}_port"), upstream.address().port());
             upstreams.push((name.clone(), upstream));
         }
         let mut dead = Vec::new();
@@ -239,9 +242,21 @@ impl Stage {
             setup = setup.name(name, address);
             dead.push(guard);
         }
+        let nameserver = case.names.as_deref().map(NameServer::knowing);
+        if let Some(server) = &nameserver {
+            setup = setup.name("names", server.address());
+        }
         let proxy = Proxy::start(program, &setup);
         let names = proxy.names();
-        Self { proxy, upstreams, names, access_seen: 0, error_seen: 0, _dead: dead }
+        Self {
+            proxy,
+            upstreams,
+            names,
+            access_seen: 0,
+            error_seen: 0,
+            _dead: dead,
+            _names: nameserver,
+        }
     }
 
     fn play(&mut self, client: &CaseClient, lines: usize) -> Outcome {

@@ -32,6 +32,7 @@ mod modules;
 mod phase;
 mod regex;
 mod request;
+pub mod resolver;
 mod response;
 #[allow(unsafe_code, reason = "the runtime watches a descriptor that this module owns")]
 mod socket;

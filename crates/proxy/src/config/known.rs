@@ -430,8 +430,6 @@ pub const NOT_YET: &[&str] = &[
     "real_ip_recursive",
     "referer_hash_bucket_size",
     "referer_hash_max_size",
-    "resolver",
-    "resolver_timeout",
     "rewrite",
     "rewrite_log",
     "satisfy",

@@ -124,6 +124,8 @@ pub struct Location {
     /// `return` and its like, in the order of the file.
     pub program: Vec<Return>,
     pub pass: Option<Arc<Pass>>,
+    /// Who is asked for names that only a request brings.
+    pub name_servers: Option<Arc<crate::resolver::Setup>>,
     /// Locations inside this one.
     pub locations: Locations,
     pub access_logs: Vec<AccessLog>,

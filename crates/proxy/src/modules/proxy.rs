@@ -13,8 +13,8 @@ use perdura_conf::{
 directives! {
     /// Passes requests to this server, or to the `upstream` group of that name. Without a URI part
     /// the path goes on as it came; with one (even a single `/`), it replaces the part of the path
-    /// that the location matched. A name that is only known when a variable has its value needs a
-    /// group of that name: there is no resolver yet, and the request gets 502.
+    /// that the location matched. A name that is only known when a variable has its value is a
+    /// group of that name, or is looked up by the `resolver`; without one the request gets 502.
     proxy_pass: Option<Pass> = "", in LOCATION;
 
     /// The version of HTTP that is spoken to the upstream. Tunnels and kept connections need 1.1.

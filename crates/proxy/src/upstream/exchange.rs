@@ -2,9 +2,10 @@
 //! what the answer becomes.
 
 use super::converse::{self, Conversation, Failure};
-use super::outgoing::{self, Aim};
+use super::outgoing::{self, Heading};
 use super::pool::Kin;
-use super::{Lease, Outcome, Pass, Released, ShownUrl, Tried, Upstream, incoming};
+use super::resolve::{self, Unresolved};
+use super::{Group, Lease, Outcome, Pass, Released, ShownUrl, Tried, Upstream, incoming};
 use crate::config::Address;
 use crate::error_log;
 use crate::front::Client;
@@ -83,6 +84,13 @@ pub async fn exchange(
     }
 }
 
+/// Whom a request goes to, once names have addresses, and what it asks for there.
+struct Aim {
+    group: Arc<Group>,
+    /// The request's target, as it is sent.
+    uri: Vec<u8>,
+}
+
 /// What is settled before a peer is chosen.
 struct Ready {
     aim: Aim,
@@ -97,12 +105,12 @@ async fn prepare(
     pass: &Pass,
     thread: &Thread,
 ) -> Result<Ready, Ended> {
-    let aim = outgoing::aim(request, pass).map_err(|fault| {
+    let heading = outgoing::aim(request, pass).map_err(|fault| {
         error_log::request(request, Severity::Error, &fault.to_string());
         Ended::Refused(fault.status())
     })?;
-    request.proxy_host = aim.host.clone();
-    request.proxy_port = aim.port.clone();
+    request.proxy_host = heading.host.clone();
+    request.proxy_port = heading.port.clone();
     let configured = pass
         .fields
         .iter()
@@ -124,12 +132,29 @@ async fn prepare(
     };
     let mut head = BytesMut::with_capacity(1024);
     let framing = outgoing::framing(request);
-    outgoing::head(request, pass, &aim.uri, framing, &offer, &mut head).map_err(|fault| {
+    outgoing::head(request, pass, &heading.uri, framing, &offer, &mut head).map_err(|fault| {
         let message = format!("a field of the upstream request cannot be sent: {fault:?}");
         error_log::request(request, Severity::Error, &message);
         Ended::Refused(400)
     })?;
+    let aim = aim(client, request, heading, thread).await?;
     Ok(Ready { aim, offer, seat, head })
+}
+
+/// Finds the addresses of a name that only a resolver knows.
+async fn aim(
+    client: &Client,
+    request: &Request,
+    heading: Heading,
+    thread: &Thread,
+) -> Result<Aim, Ended> {
+    let watches = !request.location.proxy.proxy_ignore_client_abort.0;
+    let text = String::from_utf8_lossy(&heading.host);
+    match resolve::group(client, request, heading.to, (&text, watches), thread).await {
+        Ok(group) => Ok(Aim { group, uri: heading.uri }),
+        Err(Unresolved::Gone) => Err(Ended::Gone),
+        Err(Unresolved::Refused(status)) => Err(Ended::Refused(status)),
+    }
 }
 
 async fn try_peers(

@@ -1,6 +1,7 @@
 //! The upstream's side: groups of servers, connections to them, and the exchange of one request.
 //!
-//! In the order in which data flows: [`url`] names a server, [`group`] chooses one, [`pool`] keeps
+//! In the order in which data flows: [`url`] names a server, [`resolve`] finds the addresses of a name
+//! that only a request brought, [`group`] chooses one, [`pool`] keeps
 //! connections, [`outgoing`] writes the request, [`converse`] sends it and hears the answer's head,
 //! [`exchange`] tries one peer after the other, [`incoming`] makes the response, [`body`] sends its
 //! body on.
@@ -14,6 +15,7 @@ mod incoming;
 mod outgoing;
 mod pass;
 mod pool;
+mod resolve;
 mod url;
 
 pub use body::Body;

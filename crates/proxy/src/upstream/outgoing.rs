@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Where a request goes, once variables have their values.
-pub struct Aim {
-    pub group: Arc<Group>,
+pub struct Heading {
+    pub to: To,
     /// The request's target, as it is sent.
     pub uri: Vec<u8>,
     /// `http://host` for logs; the URI follows.
@@ -22,23 +22,26 @@ pub struct Aim {
     pub port: Bytes,
 }
 
-/// Why a computed URL leads nowhere; all are 500 or 502 as in nginx, with a log line.
+/// Whom a request goes to.
+#[derive(Clone)]
+pub enum To {
+    Group(Arc<Group>),
+    /// A name that only a resolver can know, and the port there.
+    Name(String, u16),
+}
+
+/// Why a computed URL leads nowhere; all are 500 as in nginx, with a log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AimFault {
     /// `invalid URL prefix in "..."`.
     Prefix(String),
     /// `invalid port in upstream "..."` and its like.
     Url(String),
-    /// The name is only known now, and nobody can look it up.
-    NoResolver(String),
 }
 
 impl AimFault {
     pub fn status(&self) -> u16 {
-        match self {
-            Self::Prefix(_) | Self::Url(_) => 500,
-            Self::NoResolver(_) => 502,
-        }
+        500
     }
 }
 
@@ -47,16 +50,15 @@ impl std::fmt::Display for AimFault {
         match self {
             Self::Prefix(url) => write!(out, "invalid URL prefix in \"{url}\""),
             Self::Url(what) => out.write_str(what),
-            Self::NoResolver(host) => write!(out, "no resolver defined to resolve {host}"),
         }
     }
 }
 
 /// Finds out where a request goes.
-pub fn aim(request: &Request, pass: &Pass) -> Result<Aim, AimFault> {
+pub fn aim(request: &Request, pass: &Pass) -> Result<Heading, AimFault> {
     match &pass.target {
-        Target::Fixed { group, host, port, uri } => Ok(Aim {
-            group: Arc::clone(group),
+        Target::Fixed { group, host, port, uri } => Ok(Heading {
+            to: To::Group(Arc::clone(group)),
             uri: fixed_uri(request, uri),
             host: host.clone(),
             port: port.clone(),
@@ -65,14 +67,16 @@ pub fn aim(request: &Request, pass: &Pass) -> Result<Aim, AimFault> {
     }
 }
 
-fn computed(request: &Request, url: &[u8]) -> Result<Aim, AimFault> {
+fn computed(request: &Request, url: &[u8]) -> Result<Heading, AimFault> {
     let text = || String::from_utf8_lossy(url).into_owned();
     let rest = match url.get(..7) {
         Some(scheme) if scheme.eq_ignore_ascii_case(b"http://") && url.len() > 7 => &url[7..],
         _ => return Err(AimFault::Prefix(text())),
     };
-    let parsed = Url::parse(rest)
-        .map_err(|what| AimFault::Url(format!("{what} in upstream \"{}\"", text())))?;
+    let parsed = Url::parse(rest).map_err(|what| {
+        let shown = String::from_utf8_lossy(rest);
+        AimFault::Url(format!("{what} in upstream \"{shown}\""))
+    })?;
     let uri = match parsed.uri.first() {
         None => fixed_uri(request, &UriPart::Absent),
         Some(b'?') => [b"/", parsed.uri.as_slice()].concat(),
@@ -80,23 +84,27 @@ fn computed(request: &Request, url: &[u8]) -> Result<Aim, AimFault> {
         Some(_) => parsed.uri,
     };
     let authority = parsed.authority;
-    let group = computed_group(&request.config, &authority)?;
+    let to = computed_target(&request.config, &authority, HTTP_PORT);
     let port = authority.port.unwrap_or(HTTP_PORT).to_string().into_bytes();
-    Ok(Aim { group, uri, host: authority.text.into(), port: port.into() })
+    Ok(Heading { to, uri, host: authority.text.into(), port: port.into() })
 }
 
-fn computed_group(config: &Config, authority: &Authority) -> Result<Arc<Group>, AimFault> {
-    let port = authority.port.unwrap_or(HTTP_PORT);
+/// Whom a computed authority means: a group or a server of the configuration, an address, or a name.
+pub fn computed_target(config: &Config, authority: &Authority, default_port: u16) -> To {
+    let port = authority.port.unwrap_or(default_port);
     let address = match &authority.host {
         Host::Ip(ip) => crate::config::Address::Inet(SocketAddr::new(*ip, port)),
         Host::Unix(path) => crate::config::Address::Unix(path.clone()),
         Host::Name(name) => {
             let group = config.groups.get(name.as_bytes()).filter(|_| authority.port.is_none());
             let direct = || config.groups.get(format!("/{name}:{port}").as_bytes());
-            return group.or_else(direct).cloned().ok_or(AimFault::NoResolver(name.clone()));
+            return match group.or_else(direct) {
+                Some(group) => To::Group(Arc::clone(group)),
+                None => To::Name(name.clone(), port),
+            };
         }
     };
-    Ok(Arc::new(Group::implicit(authority.text.clone(), port, vec![address])))
+    To::Group(Arc::new(Group::implicit(authority.text.clone(), port, vec![address])))
 }
 
 /// The target for a `proxy_pass` without variables.

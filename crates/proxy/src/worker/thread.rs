@@ -8,6 +8,7 @@ use super::{Life, Shared, Word, tunnels};
 use crate::config::Config;
 use crate::modules::error_log::Severity;
 use crate::request::Request;
+use crate::resolver::Resolvers;
 use crate::upgrade::{self, Ends, Switched};
 use crate::upstream::Pool;
 use bytes::BytesMut;
@@ -35,6 +36,8 @@ pub struct Thread {
     /// A tunnel began or ended: timers may have changed.
     pub(super) tunnels_changed: Notify,
     pool: RefCell<Pool>,
+    /// Answers of name servers.
+    pub resolvers: Resolvers,
     /// Requests that are being worked on.
     busy: Rc<Cell<usize>>,
     /// Connections of this thread.
@@ -148,11 +151,14 @@ pub fn run(
             return 2;
         }
     };
+    let log = Arc::clone(&shared);
+    let resolvers = Resolvers::new(move |line| log.log(Severity::Error, line));
     let thread = Rc::new(Thread {
         shared,
         engine: RefCell::new(engine),
         tunnels_changed: Notify::new(),
         pool: RefCell::default(),
+        resolvers,
         busy: Rc::default(),
         open: Rc::default(),
         ending: Cell::new(false),
@@ -244,6 +250,7 @@ async fn sweep(thread: Rc<Thread>) {
         if !thread.pool().is_empty() {
             thread.pool().sweep(Instant::now());
         }
+        thread.resolvers.sweep(crate::now_ms());
         // Said once in a while, so that a full disk does not fill what is left of it.
         let lost = crate::log_file::take_lost();
         if lost > 0 {

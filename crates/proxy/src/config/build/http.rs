@@ -1,6 +1,7 @@
 //! The `http` block.
 
 use super::logs::Formats;
+use super::resolver::Setups;
 use super::{Blocks, Builder, set_scope};
 use crate::config::{Endpoint, ErrorTarget, Listen, Map, Types};
 use crate::modules::scope;
@@ -32,6 +33,7 @@ pub(super) struct Scope {
 pub(super) struct Shared {
     pub formats: Formats,
     pub groups: HashMap<Vec<u8>, Arc<Group>>,
+    pub resolvers: Setups,
 }
 
 impl Builder<'_> {
@@ -51,6 +53,7 @@ impl Builder<'_> {
         let mut shared = Shared {
             formats: self.formats(written.log.log_format.as_ref()),
             groups: HashMap::new(),
+            resolvers: Setups::new(),
         };
         // Formats are compiled and shared; copying them into every location would be waste.
         written.log.log_format = None;

@@ -109,12 +109,15 @@ impl Builder<'_> {
             self.pass(&written, &settings.proxy, &head.name, &head.kind, shared)
         });
         let logs = self.access_logs(&settings.log.access_log, scope.logs_written, &shared.formats);
+        let name_servers =
+            self.resolver(settings.resolver.resolver.as_ref(), &mut shared.resolvers);
         Location {
             name: head.name,
             kind: head.kind,
             types: scope.types,
             program,
             pass,
+            name_servers,
             locations: Locations::new(children),
             access_logs: logs,
             error_logs: scope.error_logs,

@@ -10,6 +10,7 @@ mod logs;
 mod map;
 mod names;
 mod pass;
+mod resolver;
 mod server;
 mod sockets;
 mod upstream;

@@ -99,6 +99,18 @@ impl Builder<'_> {
         word: &Word,
         shown: &str,
     ) -> Vec<Address> {
+        self.found(authority, default_port, word, ("upstream", shown))
+    }
+
+    /// The addresses of an authority; a name that is not found is a fault at `word`: of what kind of
+    /// thing, and what it is called.
+    pub(super) fn found(
+        &mut self,
+        authority: &Authority,
+        default_port: u16,
+        word: &Word,
+        (what, shown): (&str, &str),
+    ) -> Vec<Address> {
         let port = authority.port.unwrap_or(default_port);
         match &authority.host {
             Host::Unix(path) => vec![Address::Unix(path.clone())],
@@ -111,7 +123,7 @@ impl Builder<'_> {
                     .collect(),
                 _ => {
                     self.faults.push(
-                        Fault::new(word.place, format!("host not found in upstream \"{shown}\""))
+                        Fault::new(word.place, format!("host not found in {what} \"{shown}\""))
                             .hint(format!("the name \"{name}\" has no address here and now")),
                     );
                     Vec::new()

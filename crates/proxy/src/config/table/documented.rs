@@ -50,6 +50,8 @@ pub const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("lingering_time", "30s", "http server location"),
     ("reset_timedout_connection", "off", "http server location"),
     ("recursive_error_pages", "off", "http server location"),
+    ("resolver", "-", "http server location"),
+    ("resolver_timeout", "30s", "http server location"),
     ("error_page", "-", "http server location"),
     ("index", "index.html", "http server location"),
     ("add_header", "-", "http server location"),

@@ -28,8 +28,7 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
     ("http_map_module", Built::Yes),
     ("http_split_clients_module", Built::No),
     ("http_referer_module", Built::No),
-    // Only `return` is there: without `rewrite`, `if` and `set` it is not the module.
-    ("http_rewrite_module", Built::No),
+    ("http_rewrite_module", Built::Yes),
     ("http_proxy_module", Built::Yes),
     ("http_fastcgi_module", Built::No),
     ("http_uwsgi_module", Built::No),

@@ -9,18 +9,26 @@ pub enum Context {
     Http,
     Server,
     Location,
+    /// `if` in a server: it changes the request, not what holds for it.
+    ServerIf,
+    /// `if` in a location: a location of its own for the requests that meet the condition.
+    LocationIf,
+    LimitExcept,
     Upstream,
     /// `map`, `types` and their like: every line is an entry, not a directive.
     Table,
 }
 
 impl Context {
-    pub const ALL: [Context; 7] = [
+    pub const ALL: [Context; 10] = [
         Context::Main,
         Context::Events,
         Context::Http,
         Context::Server,
         Context::Location,
+        Context::ServerIf,
+        Context::LocationIf,
+        Context::LimitExcept,
         Context::Upstream,
         Context::Table,
     ];
@@ -33,6 +41,9 @@ impl Context {
             Context::Http => "http",
             Context::Server => "server",
             Context::Location => "location",
+            Context::ServerIf => "if in server",
+            Context::LocationIf => "if in location",
+            Context::LimitExcept => "limit_except",
             Context::Upstream => "upstream",
             Context::Table => "table",
         }
@@ -41,7 +52,7 @@ impl Context {
 
 /// A set of [`Context`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contexts(u8);
+pub struct Contexts(u16);
 
 impl Contexts {
     pub const NONE: Contexts = Contexts(0);
@@ -50,6 +61,11 @@ impl Contexts {
     pub const HTTP: Contexts = Contexts::of(Context::Http);
     pub const SERVER: Contexts = Contexts::of(Context::Server);
     pub const LOCATION: Contexts = Contexts::of(Context::Location);
+    pub const SERVER_IF: Contexts = Contexts::of(Context::ServerIf);
+    pub const LOCATION_IF: Contexts = Contexts::of(Context::LocationIf);
+    /// `if` wherever it stands.
+    pub const IF: Contexts = Contexts::SERVER_IF.or(Contexts::LOCATION_IF);
+    pub const LIMIT_EXCEPT: Contexts = Contexts::of(Context::LimitExcept);
     pub const UPSTREAM: Contexts = Contexts::of(Context::Upstream);
 
     pub const fn of(context: Context) -> Contexts {

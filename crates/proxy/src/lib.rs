@@ -5,8 +5,8 @@
 //! 1. [`world`] is what a configuration reads from outside; [`config`] compiles it, with the
 //!    directives of [`modules`]; [`variables`] gives names their values.
 //! 2. [`worker`] runs the threads, accepts connections and obeys the master ([`control`]).
-//! 3. `front` reads requests ([`h1`]), `phase` finds what answers them: `content` (files and
-//!    `return`) or `upstream`.
+//! 3. `front` reads requests ([`h1`]), `phase` finds what answers them: `script` (`rewrite` and its like),
+//!    `content` (files and `return`) or `upstream`.
 //! 4. `upgrade` turns two connections into a tunnel; `ledger` closes its account.
 //!
 //! The crate knows no command line, no signals and no daemons. `unsafe` stands in `inherited` and
@@ -34,6 +34,7 @@ mod regex;
 mod request;
 pub mod resolver;
 mod response;
+mod script;
 #[allow(unsafe_code, reason = "the runtime watches a descriptor that this module owns")]
 mod socket;
 mod temp_file;

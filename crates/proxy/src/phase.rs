@@ -5,14 +5,17 @@
 //! | SERVER_REWRITE | [`server_rewrite`] |
 //! | FIND_CONFIG | [`find_location`] |
 //! | REWRITE | [`rewrite`] |
+//! | POST_REWRITE | [`post_rewrite`] |
 //! | CONTENT | [`content`] |
 //! | LOG | `access_log` |
 
 use crate::config::{Found, Match};
 use crate::content;
-use crate::modules::return_status::Return;
+use crate::error_log;
+use crate::modules::error_log::Severity;
 use crate::request::Request;
 use crate::response::Response;
+use crate::script;
 use std::sync::Arc;
 
 /// What a handler decided.
@@ -27,6 +30,8 @@ pub enum Step {
         path: Vec<u8>,
         args: Vec<u8>,
     },
+    /// The request was rewritten: its location is looked for anew.
+    FindLocation,
     /// The request is passed to an upstream.
     Pass(Arc<crate::upstream::Pass>),
     /// The connection closes without an answer; the status (444) is logged.
@@ -40,11 +45,13 @@ pub const REDIRECTS_MAX: u32 = 10;
 type Handler = fn(&mut Request) -> Step;
 
 /// The phases that a request runs through from its beginning.
-const PHASES: &[Handler] = &[server_rewrite, find_location, rewrite, content];
+const PHASES: &[Handler] = &[server_rewrite, find_location, rewrite, post_rewrite, content];
 
-/// The phases that a request runs through behind an internal redirect to a named location, whose
-/// location is set already.
-const PHASES_NAMED: &[Handler] = &[rewrite, content];
+/// Where a rewritten request goes on: behind the server's own program.
+const FIND_LOCATION: usize = 1;
+
+/// Where a request goes on whose location is set already, behind a redirect to a named location.
+const NAMED_LOCATION: usize = 2;
 
 /// Where a run through the phases begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,15 +62,22 @@ pub enum From {
 
 /// Runs the phases until a handler decides.
 pub fn run(request: &mut Request, from: From) -> Step {
-    let phases = match from {
-        From::Start => PHASES,
-        From::NamedLocation => PHASES_NAMED,
-    };
-    for phase in phases {
-        match phase(request) {
-            Step::Next => {}
-            step => return step,
+    let mut next = match from {
+        From::Start => {
+            request.fits_location = true;
+            0
         }
+        From::NamedLocation => {
+            request.is_rewritten = false;
+            NAMED_LOCATION
+        }
+    };
+    while let Some(phase) = PHASES.get(next) {
+        next = match phase(request) {
+            Step::Next => next + 1,
+            Step::FindLocation => FIND_LOCATION,
+            step => return step,
+        };
     }
     Step::Refuse(404)
 }
@@ -71,15 +85,17 @@ pub fn run(request: &mut Request, from: From) -> Step {
 fn server_rewrite(request: &mut Request) -> Step {
     request.location = Arc::clone(&request.server.base);
     let base = Arc::clone(&request.location);
-    program(request, &base.program)
+    script::run(request, &base.program)
 }
 
 fn find_location(request: &mut Request) -> Step {
+    request.is_rewritten = false;
+    request.location = Arc::clone(&request.server.base);
     let server = Arc::clone(&request.server);
     let found = match server.locations.find(&request.path) {
         Ok(found) => found,
         Err(why) => {
-            crate::error_log::request(request, crate::modules::error_log::Severity::Alert, &why);
+            error_log::request(request, Severity::Alert, &why);
             return Step::Refuse(500);
         }
     };
@@ -96,11 +112,13 @@ fn find_location(request: &mut Request) -> Step {
             request.location = location;
         }
     }
-    request.update_keepalive();
     if request.location.core.internal.0 && !request.is_internal {
         return Step::Refuse(404);
     }
-    body_limit(request)
+    let step = body_limit(request);
+    let location = Arc::clone(&request.location);
+    request.enter(location);
+    step
 }
 
 /// `client_max_body_size`, checked as soon as the location is known.
@@ -110,9 +128,9 @@ fn body_limit(request: &Request) -> Step {
         crate::h1::BodyFraming::Length(length)
             if limit > 0 && length > limit && !request.is_internal =>
         {
-            crate::error_log::request(
+            error_log::request(
                 request,
-                crate::modules::error_log::Severity::Error,
+                Severity::Error,
                 &format!("client intended to send too large body: {length} bytes"),
             );
             Step::Refuse(413)
@@ -127,18 +145,22 @@ fn rewrite(request: &mut Request) -> Step {
     if matches!(location.kind, Match::Base) {
         return Step::Next;
     }
-    program(request, &location.program)
+    script::run(request, &location.program)
 }
 
-fn program(request: &mut Request, program: &[Return]) -> Step {
-    match program.first() {
-        None => Step::Next,
-        Some(action) => {
-            // A text may name `$status`, which is the one it will have.
-            request.sent.status = action.status;
-            content::return_step(request, action)
-        }
+/// A request that was rewritten in its location may belong to another one now.
+fn post_rewrite(request: &mut Request) -> Step {
+    if !request.is_rewritten {
+        return Step::Next;
     }
+    request.redirects += 1;
+    if request.redirects <= REDIRECTS_MAX {
+        return Step::FindLocation;
+    }
+    let path = String::from_utf8_lossy(&request.path);
+    let message = format!("rewrite or internal redirection cycle while processing \"{path}\"");
+    error_log::request(request, Severity::Error, &message);
+    Step::Refuse(500)
 }
 
 fn content(request: &mut Request) -> Step {

@@ -130,7 +130,11 @@ pub struct Request {
     pub args: Vec<u8>,
     /// The path is still what the client sent, so it may be passed on as it was.
     pub is_unchanged: bool,
-    /// The request has been redirected internally.
+    /// The path is what the location was found by, so what its name stands for can be cut off.
+    pub fits_location: bool,
+    /// The path has been changed by `rewrite` since the location was found.
+    pub is_rewritten: bool,
+    /// The request has been redirected internally, or rewritten.
     pub is_internal: bool,
     pub redirects: u32,
     pub error_page: ErrorPage,
@@ -181,6 +185,8 @@ impl Request {
             path: Vec::new(),
             args: Vec::new(),
             is_unchanged: true,
+            fits_location: true,
+            is_rewritten: false,
             is_internal: false,
             redirects: 0,
             error_page: ErrorPage::None,
@@ -213,6 +219,23 @@ impl Request {
             && core.keepalive_timeout.timeout_ms > 0
             && self.ordinal < core.keepalive_requests.0
             && self.connection.accepted.elapsed() < Duration::from_millis(core.keepalive_time.0);
+    }
+
+    /// Makes `location` the one that the request is in.
+    pub fn enter(&mut self, location: Arc<Location>) {
+        let method = crate::modules::limit_except::bit(&self.method);
+        self.location = match &location.limit_except {
+            Some(limit) if !limit.methods.allows(method) => Arc::clone(&limit.location),
+            _ => location,
+        };
+        self.update_keepalive();
+    }
+
+    /// The request stays in its location, whatever its path has become (`break`).
+    pub fn stay(&mut self) {
+        if std::mem::take(&mut self.is_rewritten) {
+            self.fits_location = false;
+        }
     }
 
     /// `$request`: the request line as the client sent it.

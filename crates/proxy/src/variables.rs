@@ -26,6 +26,11 @@ pub enum Binding {
     Cookie(Vec<u8>),
     UpstreamCookie(Vec<u8>),
     Map(Arc<Map>),
+    /// Given a value by `set`; until then it has that of its other meaning, if it has one.
+    Set {
+        name: Box<str>,
+        before: Option<Box<Binding>>,
+    },
     /// Set by a named group of a regular expression.
     Captured,
     /// Known only when a tunnel has ended; `-` before.
@@ -133,6 +138,27 @@ impl Request {
         out
     }
 
+    /// Like [`Request::evaluate`], but captures are escaped as arguments when the client had escaped
+    /// anything in the path: they hold what it meant, decoded.
+    pub fn evaluate_quoted(&self, template: &Template, out: &mut Vec<u8>) {
+        if !self.head.is_quoted_for_args() {
+            return self.evaluate(template, out);
+        }
+        for part in template.parts() {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text),
+                Part::Variable(id) => {
+                    self.variable(*id, out);
+                }
+                Part::Capture(group) => {
+                    let mut value = Vec::new();
+                    self.capture(*group, &mut value);
+                    out.extend_from_slice(&uri::escape(uri::Escape::Args, &value));
+                }
+            }
+        }
+    }
+
     fn capture(&self, group: u8, out: &mut Vec<u8>) {
         if let Some(captures) = &*self.captures.borrow()
             && let Some(text) = captures.group(usize::from(group))
@@ -143,10 +169,22 @@ impl Request {
 
     /// Appends the value of a variable; `false` when it has none.
     pub fn variable(&self, id: VariableId, out: &mut Vec<u8>) -> bool {
-        let Some(binding) = self.config.bindings.get(id.0 as usize) else {
-            return false;
-        };
+        match self.config.bindings.get(id.0 as usize) {
+            Some(binding) => self.bound(id, binding, out),
+            None => false,
+        }
+    }
+
+    fn bound(&self, id: VariableId, binding: &Binding, out: &mut Vec<u8>) -> bool {
         match binding {
+            Binding::Set { name, before } => {
+                let known = self.memo.borrow().get(&id).cloned().flatten();
+                match (known, before) {
+                    (Some(value), _) => put(Some(&value), out),
+                    (None, Some(before)) => self.bound(id, before, out),
+                    (None, None) => self.unset(id, name),
+                }
+            }
             Binding::Getter(getter) => getter(self, out),
             Binding::Field(name) => {
                 let separator: &[u8] = if name == "cookie" { b"; " } else { b", " };
@@ -173,6 +211,16 @@ impl Request {
             },
             Binding::Late(late) => self.late(*late, out),
         }
+    }
+
+    /// A variable of `set` that has no value yet is empty.
+    fn unset(&self, id: VariableId, name: &str) -> bool {
+        if self.location.rewrite.uninitialized_variable_warn.0 {
+            let message = format!("using uninitialized \"{name}\" variable");
+            crate::error_log::request(self, crate::modules::error_log::Severity::Warn, &message);
+        }
+        self.memo.borrow_mut().insert(id, Some(Bytes::new()));
+        true
     }
 
     fn mapped(&self, id: VariableId, map: &Arc<Map>, out: &mut Vec<u8>) -> bool {

@@ -26,8 +26,9 @@ pub use table::{entries, manual_pages};
 pub use types::Types;
 
 use crate::log_file::LogFile;
-use crate::modules::return_status::Return;
+use crate::modules::limit_except::Methods;
 use crate::modules::{scope, upgrade};
+use crate::script::Code;
 use crate::upstream::{Group, Pass};
 use crate::variables::Binding;
 use perdura_conf::Template;
@@ -122,7 +123,9 @@ pub struct Location {
     pub settings: scope::Settings,
     pub types: Arc<Types>,
     /// `return` and its like, in the order of the file.
-    pub program: Vec<Return>,
+    pub program: Vec<Code>,
+    /// What holds instead for methods that are not named.
+    pub limit_except: Option<LimitExcept>,
     pub pass: Option<Arc<Pass>>,
     /// Who is asked for names that only a request brings.
     pub name_servers: Option<Arc<crate::resolver::Setup>>,
@@ -131,6 +134,12 @@ pub struct Location {
     pub access_logs: Vec<AccessLog>,
     pub error_logs: Arc<[ErrorTarget]>,
     pub temp_body: PathBuf,
+}
+
+/// A `limit_except` block.
+pub struct LimitExcept {
+    pub methods: Methods,
+    pub location: Arc<Location>,
 }
 
 impl std::ops::Deref for Location {

@@ -1,7 +1,8 @@
 //! The whole table of directives, for suggestions, context hints and the manual.
 
 use crate::modules::{
-    events_block, main_block, return_status, scope, server_block, upstream_block,
+    events_block, limit_except, main_block, return_status, rewrite, scope, server_block,
+    upstream_block,
 };
 use perdura_conf::{Arity, Context, Contexts, Entry, Kind};
 
@@ -58,6 +59,8 @@ const BLOCKS: &[Entry] = &[
         Arity::NONE,
         "Maps endings of file names to MIME types.",
     ),
+    rewrite::IF,
+    limit_except::ENTRY,
 ];
 
 /// `include` is expanded before anything looks at the table.
@@ -69,6 +72,8 @@ const INCLUDE: Entry = Entry {
         .or(Contexts::HTTP)
         .or(Contexts::SERVER)
         .or(Contexts::LOCATION)
+        .or(Contexts::IF)
+        .or(Contexts::LIMIT_EXCEPT)
         .or(Contexts::UPSTREAM),
     syntax: "file | mask",
     arity: Arity::exactly(1),
@@ -92,6 +97,13 @@ pub(super) fn block_entry(name: &[u8]) -> Option<&'static Entry> {
     BLOCKS.iter().find(|entry| entry.name.as_bytes() == name)
 }
 
+/// A directive that runs in the order of the file.
+pub(super) fn action_entry(name: &[u8]) -> Option<&'static Entry> {
+    let known = |entry: &&Entry| entry.name.as_bytes() == name;
+    let first = Some(&return_status::ENTRY).filter(known);
+    first.or_else(|| rewrite::ENTRIES.iter().find(known))
+}
+
 /// Every directive with the module that it belongs to, in the order of the manual.
 pub fn entries() -> Vec<(&'static str, Entry)> {
     let mut list: Vec<(&'static str, Entry)> = vec![("blocks", INCLUDE)];
@@ -100,6 +112,7 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
     list.extend(events_block::entries());
     list.extend(server_block::entries());
     list.extend(scope::entries());
+    list.extend(rewrite::ENTRIES.iter().map(|entry| ("rewrite", *entry)));
     list.push(("return_status", return_status::ENTRY));
     list.extend(upstream_block::entries());
     // `error_log` stands in two lists because two kinds of blocks have it; it is one directive.

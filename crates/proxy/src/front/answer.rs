@@ -53,7 +53,7 @@ async fn go_on(
 ) -> Course {
     loop {
         step = match step {
-            Step::Next => Step::Refuse(404),
+            Step::Next | Step::FindLocation => Step::Refuse(404),
             Step::Respond(response) => match own_page(&mut request, &response) {
                 Some(step) => step,
                 None => return finish(client, request, response).await,
@@ -194,8 +194,7 @@ fn named(request: &mut Request, name: &[u8]) -> Step {
         error_log::request(request, Severity::Error, &message);
         return Step::Respond(Response { status: 500, ..Response::default() });
     };
-    request.location = location;
-    request.update_keepalive();
+    request.enter(location);
     request.is_internal = true;
     phase::run(request, From::NamedLocation)
 }

@@ -94,6 +94,12 @@ impl RequestHead {
         self.line.is_special && memchr::memchr(b'%', self.raw_path()).is_some()
     }
 
+    /// Whether the path holds a `%` or a `+`: nginx's `quoted_uri` and `plus_in_uri`, which make
+    /// `rewrite` escape what it takes from the path into arguments.
+    pub fn is_quoted_for_args(&self) -> bool {
+        memchr::memchr2(b'%', b'+', self.raw_path()).is_some()
+    }
+
     /// The field lines that were kept.
     pub fn fields(&self) -> &Fields {
         &self.fields

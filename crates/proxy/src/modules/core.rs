@@ -9,7 +9,7 @@ use perdura_conf::{
 directives! {
     /// The folder in which files are looked for: the whole path of the request is appended to it. A
     /// relative one is below the prefix (`-p`). It may hold variables.
-    root: Template = "html", in HTTP | SERVER | LOCATION;
+    root: Template = "html", in HTTP | SERVER | LOCATION | LOCATION_IF;
 
     /// The MIME type of files whose ending no `types` block names, and of `return` with a text.
     default_type: Text = "text/plain", in HTTP | SERVER | LOCATION;

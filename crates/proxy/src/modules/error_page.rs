@@ -5,7 +5,7 @@ use perdura_conf::{Arity, Each, Fault, Flag, Reader, Template, Value, Word, dire
 directives! {
     /// Answers the statuses with an internal redirect, a named location or an external redirect;
     /// `=code` changes the status, `=` takes that of the page.
-    error_page: Each<Rule> = "", in HTTP | SERVER | LOCATION;
+    error_page: Each<Rule> = "", in HTTP | SERVER | LOCATION | LOCATION_IF;
 
     /// Lets an error page have error pages of its own: off, an error of an error page is shown as
     /// it is.

@@ -5,7 +5,7 @@ use perdura_conf::{Arity, Each, Fault, Reader, Template, Value, Word, directives
 directives! {
     /// Adds a field to responses with a status of 200, 201, 204, 206, 301, 302, 303, 304, 307 or
     /// 308, and with `always` to all. A block that has one does not inherit the outer block's.
-    add_header: Each<Field> = "", in HTTP | SERVER | LOCATION;
+    add_header: Each<Field> = "", in HTTP | SERVER | LOCATION | LOCATION_IF;
 }
 
 /// One `add_header`.

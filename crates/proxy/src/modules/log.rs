@@ -11,7 +11,8 @@ directives! {
     /// Writes a line for each request to a file, in a named format. A tunnel's line is written when
     /// it ends and says why (`$tunnel_close_reason`). Several may stand in one block; `off` ends
     /// all.
-    access_log: Each<Access> = "", in HTTP | SERVER | LOCATION;
+    access_log: Each<Access> = "",
+        in HTTP | SERVER | LOCATION | LOCATION_IF | LIMIT_EXCEPT;
 }
 
 /// How variables are escaped in a line.

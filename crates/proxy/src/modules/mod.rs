@@ -8,11 +8,13 @@ pub mod error_page;
 pub mod events;
 pub mod headers;
 pub mod index;
+pub mod limit_except;
 pub mod log;
 pub mod process;
 pub mod proxy;
 pub mod resolver;
 pub mod return_status;
+pub mod rewrite;
 pub mod server;
 pub mod upgrade;
 pub mod upstream;
@@ -29,7 +31,7 @@ pub mod events_block {
 
 /// What may stand in `http`, `server` and `location`, and is inherited inwards.
 pub mod scope {
-    perdura_conf::modules! { core, resolver, index, headers, error_page, log, proxy, upgrade, error_log }
+    perdura_conf::modules! { core, rewrite, resolver, index, headers, error_page, log, proxy, upgrade, error_log }
 }
 
 /// What is wrong with a statement of [`scope`] beyond its own grammar, given what stands before it

@@ -15,7 +15,7 @@ directives! {
     /// the path goes on as it came; with one (even a single `/`), it replaces the part of the path
     /// that the location matched. A name that is only known when a variable has its value is a
     /// group of that name, or is looked up by the `resolver`; without one the request gets 502.
-    proxy_pass: Option<Pass> = "", in LOCATION;
+    proxy_pass: Option<Pass> = "", in LOCATION | LOCATION_IF | LIMIT_EXCEPT;
 
     /// The version of HTTP that is spoken to the upstream. Tunnels and kept connections need 1.1.
     proxy_http_version: HttpVersion = "1.1", in HTTP | SERVER | LOCATION;

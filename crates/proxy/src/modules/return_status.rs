@@ -7,7 +7,7 @@ use perdura_conf::{Arity, Contexts, Entry, Fault, Kind, Names, Number, Statement
 pub const ENTRY: Entry = Entry {
     name: "return",
     kind: Kind::Action,
-    contexts: Contexts::SERVER.or(Contexts::LOCATION),
+    contexts: Contexts::SERVER.or(Contexts::LOCATION).or(Contexts::IF),
     syntax: "code [text | URL] | URL",
     arity: Arity::between(1, 2),
     default: "",

@@ -121,6 +121,10 @@ fn fixed_uri(request: &Request, part: &UriPart) -> Vec<u8> {
             let raw = request.head.unparsed_uri();
             if raw.first() == Some(&b'/') { raw.to_vec() } else { [b"/", raw].concat() }
         }
+        // A path that `rewrite ... break` made is passed whole.
+        UriPart::Instead(_) if !request.fits_location => {
+            with_args(uri::escape(Escape::Uri, &request.path).into_owned())
+        }
         UriPart::Absent => with_args(uri::escape(Escape::Uri, &request.path).into_owned()),
         UriPart::Instead(start) => {
             // What the location matched is replaced; the rest follows, escaped again if the client

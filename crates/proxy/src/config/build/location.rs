@@ -1,11 +1,12 @@
 //! `location` blocks and the bodies of servers.
 
 use super::http::{Scope, Shared};
+use super::program::Around;
 use super::{Blocks, Builder, nowhere, set_scope};
 use crate::config::{Location, Locations, Match};
-use crate::modules::return_status::{self, Return};
 use crate::modules::scope;
 use crate::regex::{Case, Regex};
+use crate::upstream::Pass;
 use perdura_conf::{Context, Fault, Statement, Word};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub(super) type Named = HashMap<Vec<u8>, Arc<Location>>;
 
 /// A location's head: its kind, its name and the word for messages.
+#[derive(Clone)]
 pub(super) struct Head {
     pub kind: Match,
     pub name: Vec<u8>,
@@ -38,41 +40,20 @@ impl Builder<'_> {
         };
         let inner = statement.block.as_deref().unwrap_or_default();
         let mut written = scope::Written::default();
-        let mut program = Vec::new();
         let mut blocks = Blocks::new();
         let mut warnings = Vec::new();
-        self.read_actions(
-            inner,
-            Context::Location,
-            &mut blocks,
-            &mut program,
-            |statement, reader| {
-                set_scope(&mut written, statement, Context::Location, reader, &mut warnings)
-            },
-        );
+        self.read_block(inner, Context::Location, &mut blocks, |statement, reader| {
+            set_scope(&mut written, statement, Context::Location, reader, &mut warnings)
+        });
         self.faults.append(&mut warnings);
         let scope = self.scope(written, &blocks, outer);
+        let (settings, pass) = self.settled(&head, &scope, shared);
+        let around = Around { head: &head, scope: &scope, pass: pass.clone() };
+        let program = self.program(&blocks, Some(&around), shared);
+        let limit_except = self.limit_except(&blocks, &around, shared);
         let (children, _) = self.children(&blocks, &scope, Some(&head), shared);
-        Some(Arc::new(self.finish_location(head, scope, program, children, shared)))
-    }
-
-    /// Reads a block's statements; `return` and its like go into `program`.
-    pub(super) fn read_actions<'s>(
-        &mut self,
-        statements: &'s [Statement],
-        context: Context,
-        blocks: &mut Blocks<'s>,
-        program: &mut Vec<Return>,
-        mut set: impl FnMut(&Statement, &mut perdura_conf::Reader<'_>) -> Option<Result<(), Fault>>,
-    ) {
-        self.read_block(statements, context, blocks, |statement, reader| {
-            if !statement.name.is(return_status::ENTRY.name) {
-                return set(statement, reader);
-            }
-            let checked = perdura_conf::check_entry(&return_status::ENTRY, statement, context);
-            let action = checked.and_then(|()| return_status::read(statement, reader.names));
-            Some(action.map(|action| program.push(action)))
-        });
+        let location = self.finish_location(head, scope, settings, pass, shared);
+        Some(Arc::new(location.with(program, limit_except, children)))
     }
 
     /// What holds in a block: its own settings over the outer block's.
@@ -94,20 +75,32 @@ impl Builder<'_> {
         }
     }
 
-    pub(super) fn finish_location(
+    /// What holds in a block with defaults filled in, and where it passes requests to.
+    pub(super) fn settled(
         &mut self,
-        head: Head,
-        scope: Scope,
-        program: Vec<Return>,
-        children: Vec<Arc<Location>>,
+        head: &Head,
+        scope: &Scope,
         shared: &mut Shared,
-    ) -> Location {
-        let settings = self.settle(&nowhere(), |reader| scope.written.settle(reader));
+    ) -> (scope::Settings, Option<Arc<Pass>>) {
+        let written = scope.written.clone();
+        let settings = self.settle(&nowhere(), |reader| written.settle(reader));
         self.check_buffers(&settings.proxy, head.word.place);
         let pass = settings.proxy.proxy_pass.clone();
         let pass = pass.and_then(|written| {
             self.pass(&written, &settings.proxy, &head.name, &head.kind, shared)
         });
+        (settings, pass)
+    }
+
+    /// A location without a program and without locations inside it.
+    pub(super) fn finish_location(
+        &mut self,
+        head: Head,
+        scope: Scope,
+        settings: scope::Settings,
+        pass: Option<Arc<Pass>>,
+        shared: &mut Shared,
+    ) -> Location {
         let logs = self.access_logs(&settings.log.access_log, scope.logs_written, &shared.formats);
         let name_servers =
             self.resolver(settings.resolver.resolver.as_ref(), &mut shared.resolvers);
@@ -115,10 +108,11 @@ impl Builder<'_> {
             name: head.name,
             kind: head.kind,
             types: scope.types,
-            program,
+            program: Vec::new(),
+            limit_except: None,
             pass,
             name_servers,
-            locations: Locations::new(children),
+            locations: Locations::default(),
             access_logs: logs,
             error_logs: scope.error_logs,
             temp_body: settings.core.client_body_temp_path.0.clone(),

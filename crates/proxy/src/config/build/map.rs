@@ -143,9 +143,9 @@ impl Builder<'_> {
     }
 }
 
-/// Whether a variable has a meaning that a `map` may not replace. Of families such as `http_` nginx
+/// Whether a variable has a meaning that a `map` or `set` may not replace. Of families such as `http_` nginx
 /// lists some members itself; the others may be replaced.
-fn is_fixed(name: &str) -> bool {
+pub(super) fn is_fixed(name: &str) -> bool {
     match Binding::of(name) {
         Some(Binding::Late(_) | Binding::Getter(_)) => !CHANGEABLE.contains(&name),
         Some(Binding::Field(_) | Binding::SentField(_)) => LISTED.contains(&name),

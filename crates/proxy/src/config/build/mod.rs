@@ -10,6 +10,7 @@ mod logs;
 mod map;
 mod names;
 mod pass;
+mod program;
 mod resolver;
 mod server;
 mod sockets;
@@ -23,9 +24,10 @@ use crate::modules::{events_block, main_block, scope, scope_check};
 use crate::variables::Binding;
 use crate::world::World;
 use perdura_conf::{
-    Context, Document, Fault, Flag, Level, Names, Number, Reader, Sources, Statement, Time, Word,
-    check_entry,
+    Context, Document, Fault, Flag, Level, Names, Number, Reader, Sources, Statement, Time,
+    VariableId, Word, check_entry,
 };
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,6 +64,7 @@ pub fn build(world: &dyn World, options: &Options) -> Built {
         sources: document.sources.clone(),
         has_unread: !document.faults.is_empty(),
         logs: Vec::new(),
+        set_variables: HashSet::new(),
     };
     let config = builder.main(&document.statements);
     // Nested blocks are read after the settings around them; people read from top to bottom.
@@ -82,9 +85,11 @@ struct Builder<'a> {
     /// The grammar has found faults already.
     has_unread: bool,
     logs: Vec<Arc<LogFile>>,
+    /// Variables that some `set` gives a value.
+    set_variables: HashSet<VariableId>,
 }
 
-/// Statements that open blocks of one name, set aside until the settings are read.
+/// Statements that open blocks or belong to a program, set aside until the settings are read.
 type Blocks<'s> = Vec<&'s Statement>;
 
 impl<'a> Builder<'a> {
@@ -139,7 +144,8 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Reads the settings of a block; nested blocks are checked and set aside.
+    /// Reads the settings of a block; nested blocks and what belongs to its program are checked and
+    /// set aside.
     fn read_block<'s>(
         &mut self,
         statements: &'s [Statement],
@@ -148,7 +154,9 @@ impl<'a> Builder<'a> {
         mut set: impl FnMut(&Statement, &mut Reader<'_>) -> Option<Result<(), Fault>>,
     ) {
         for statement in statements {
-            if let Some(entry) = table::block_entry(&statement.name.bytes)
+            let entry = table::block_entry(&statement.name.bytes)
+                .or_else(|| table::action_entry(&statement.name.bytes));
+            if let Some(entry) = entry
                 && !(entry.name == "server" && context == Context::Upstream)
             {
                 match check_entry(entry, statement, context) {

@@ -19,6 +19,10 @@ impl Builder<'_> {
                 None if self.names.is_defined(id) => Some(Binding::Captured),
                 None => Binding::of(name),
             };
+            let binding = match self.set_variables.contains(&id) {
+                true => Some(Binding::Set { name: name.into(), before: binding.map(Box::new) }),
+                false => binding,
+            };
             let binding = binding.unwrap_or_else(|| {
                 let fault = Fault::nowhere(format!("unknown \"{name}\" variable"));
                 let source =

@@ -29,20 +29,13 @@ impl Builder<'_> {
         let inner = statement.block.as_deref().unwrap_or_default();
         let mut own = server_block::Written::default();
         let mut written = scope::Written::default();
-        let mut program = Vec::new();
         let mut blocks = Blocks::new();
         let mut warnings = Vec::new();
-        self.read_actions(
-            inner,
-            Context::Server,
-            &mut blocks,
-            &mut program,
-            |statement, reader| {
-                own.set(statement, Context::Server, reader).or_else(|| {
-                    set_scope(&mut written, statement, Context::Server, reader, &mut warnings)
-                })
-            },
-        );
+        self.read_block(inner, Context::Server, &mut blocks, |statement, reader| {
+            own.set(statement, Context::Server, reader).or_else(|| {
+                set_scope(&mut written, statement, Context::Server, reader, &mut warnings)
+            })
+        });
         self.faults.append(&mut warnings);
         let own = self.settle(&nowhere(), |reader| own.settle(reader)).server;
         let names = self.server_names(&own.server_name);
@@ -50,7 +43,10 @@ impl Builder<'_> {
         let (list, named) = self.children(&blocks, &scope, None, shared);
         let word = Word { bytes: Vec::new(), place: statement.name.place };
         let head = Head { kind: Match::Base, name: Vec::new(), word };
-        let base = self.finish_location(head, scope, program, Vec::new(), shared);
+        let program = self.program(&blocks, None, shared);
+        let (settings, pass) = self.settled(&head, &scope, shared);
+        let base = self.finish_location(head, scope, settings, pass, shared);
+        let base = base.with(program, None, Vec::new());
         let server = Server {
             name: first_name(&own.server_name),
             base: Arc::new(base),

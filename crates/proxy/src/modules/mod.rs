@@ -31,7 +31,18 @@ pub mod events_block {
 
 /// What may stand in `http`, `server` and `location`, and is inherited inwards.
 pub mod scope {
-    perdura_conf::modules! { core, rewrite, resolver, index, headers, error_page, log, proxy, upgrade, error_log }
+    perdura_conf::modules! {
+        core,
+        rewrite,
+        resolver,
+        index,
+        headers,
+        error_page,
+        log,
+        proxy,
+        upgrade,
+        error_log,
+    }
 }
 
 /// What is wrong with a statement of [`scope`] beyond its own grammar, given what stands before it

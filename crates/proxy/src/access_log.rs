@@ -64,10 +64,10 @@ pub fn segments(request: &Request, log: &AccessLog) -> Vec<Segment> {
     segments
 }
 
-/// Appends a value as nginx escapes it; a variable without value is `-`, or nothing in JSON.
+/// Appends a value as nginx escapes it; a variable without value is `-`, or nothing in JSON. One
+/// whose value is empty is nothing in either.
 fn escaped(escape: Escape, value: Option<&Vec<u8>>, line: &mut Vec<u8>) {
     let value = match (value, escape) {
-        (Some(value), Escape::Default) if value.is_empty() => return line.push(b'-'),
         (Some(value), _) => value,
         (None, Escape::Default) => return line.push(b'-'),
         (None, _) => return,
@@ -126,6 +126,6 @@ mod tests {
         assert_eq!(shown(Escape::Default, b"a\"b\\c\x1b\xff"), r"a\x22b\x5Cc\x1B\xFF");
         assert_eq!(shown(Escape::Json, b"a\"b\\c\n\x1f"), r#"a\"b\\c\n\u001F"#);
         assert_eq!(shown(Escape::None, b"a\"b"), "a\"b");
-        assert_eq!(shown(Escape::Default, b""), "-");
+        assert_eq!(shown(Escape::Default, b""), "");
     }
 }

@@ -80,6 +80,8 @@ pub enum Body {
     /// Not read yet, or none.
     #[default]
     Unread,
+    /// It was malformed, too large or cut off: what the connection brings cannot be told apart.
+    Broken,
     Memory(Bytes),
     File {
         file: std::fs::File,
@@ -91,7 +93,7 @@ impl Body {
     /// Bytes that are in hand.
     pub fn length(&self) -> u64 {
         match self {
-            Self::Unread => 0,
+            Self::Unread | Self::Broken => 0,
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File { length, .. } => *length,
         }
@@ -107,6 +109,16 @@ pub enum ErrorPage {
     Making { status: Option<u16> },
 }
 
+/// A head that was refused.
+pub struct Refused {
+    /// The request line, as far as it came.
+    pub line: Bytes,
+    /// How many bytes nginx would have counted.
+    pub length: u64,
+    /// Its target was understood.
+    pub has_target: bool,
+}
+
 /// One request.
 pub struct Request {
     pub config: Arc<Config>,
@@ -114,8 +126,8 @@ pub struct Request {
     /// The number of this request on its connection, from 1.
     pub ordinal: u64,
     pub head: RequestHead,
-    /// What is known of the request line of a head that was refused.
-    pub refused_line: Option<Bytes>,
+    /// What is known of it when its head was refused.
+    pub refused: Option<Refused>,
     /// The method that counts; an error page is asked for by GET.
     pub method: Bytes,
     pub framing: BodyFraming,
@@ -148,8 +160,6 @@ pub struct Request {
     pub body_bytes_read: u64,
     /// Bytes of the body itself.
     pub body_length: u64,
-    /// How much of a refused head had been read, for `$request_length`.
-    pub refused_length: Option<u64>,
     pub attempts: Vec<Attempt>,
     pub proxy_host: Bytes,
     pub proxy_port: Bytes,
@@ -175,7 +185,7 @@ impl Request {
             ordinal,
             method: Bytes::copy_from_slice(head.method()),
             head,
-            refused_line: None,
+            refused: None,
             framing: BodyFraming::None,
             expects_continue: false,
             keepalive: false,
@@ -197,7 +207,6 @@ impl Request {
             body: Body::Unread,
             body_bytes_read: 0,
             body_length: 0,
-            refused_length: None,
             attempts: Vec::new(),
             proxy_host: Bytes::new(),
             proxy_port: Bytes::new(),
@@ -240,11 +249,15 @@ impl Request {
 
     /// `$request`: the request line as the client sent it.
     pub fn request_line(&self) -> &[u8] {
-        self.refused_line.as_deref().unwrap_or_else(|| self.head.request_line())
+        match &self.refused {
+            Some(refused) => &refused.line,
+            None => self.head.request_line(),
+        }
     }
 
     pub fn is_head(&self) -> bool {
-        &self.method[..] == b"HEAD"
+        // nginx answers HEAD without a body even when the rest of the line was not understood.
+        &self.method[..] == b"HEAD" || self.method.is_empty() && self.head.method() == b"HEAD"
     }
 
     pub fn is_connect(&self) -> bool {
@@ -268,8 +281,8 @@ impl Request {
 
     /// `$request_length`: the head and what was read of the body.
     pub fn length(&self) -> u64 {
-        match self.refused_length {
-            Some(length) => length,
+        match &self.refused {
+            Some(refused) => refused.length,
             None => self.head.length() as u64 + self.body_bytes_read,
         }
     }

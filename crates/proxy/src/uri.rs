@@ -3,6 +3,7 @@
 //! It knows no request and no location. The head asks it for the normalised path, `proxy_pass` and
 //! redirects for escaping, variables for single arguments.
 
+use crate::modules::core;
 use std::borrow::Cow;
 
 /// `merge_slashes`.
@@ -12,6 +13,13 @@ pub enum Slashes {
     Merged,
     /// Each stays.
     Kept,
+}
+
+impl Slashes {
+    /// The rule of a server.
+    pub fn of(core: &core::Settings) -> Self {
+        if core.merge_slashes.0 { Self::Merged } else { Self::Kept }
+    }
 }
 
 /// Why a path cannot be normalised: always 400, "client sent invalid request".

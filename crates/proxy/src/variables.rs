@@ -276,6 +276,19 @@ impl Request {
     }
 }
 
+/// A body that was read into memory; one that was spilled to a file or passed on as it came has no
+/// value.
+fn request_body(request: &Request, out: &mut Vec<u8>) -> bool {
+    match &request.body {
+        Body::Memory(bytes) if !bytes.is_empty() => put(Some(bytes), out),
+        _ => false,
+    }
+}
+
+fn has_target(request: &Request) -> bool {
+    request.refused.as_ref().is_none_or(|refused| refused.has_target)
+}
+
 fn put(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
     match value {
         Some(value) => {
@@ -467,7 +480,7 @@ fn content_length(request: &Request, out: &mut Vec<u8>) -> bool {
         (Some(value), _) => put(Some(value), out),
         // A chunked body has a length once it has been read.
         (None, Body::Memory(_) | Body::File { .. }) => number(request.body.length(), out),
-        (None, Body::Unread) => false,
+        (None, Body::Unread | Body::Broken) => false,
     }
 }
 
@@ -537,11 +550,12 @@ const GETTERS: &[(&str, Getter)] = &[
     ("remote_port", remote_port),
     ("remote_user", remote_user),
     ("request", |r, out| put(Some(r.request_line()), out)),
+    ("request_body", request_body),
     ("request_completion", |r, out| text(if r.sent.complete { "OK" } else { "" }, out)),
     ("request_filename", filename),
     ("request_length", |r, out| number(r.length(), out)),
-    ("request_method", |r, out| put(Some(&r.method), out)),
-    ("request_uri", |r, out| r.refused_line.is_none() && put(Some(r.head.unparsed_uri()), out)),
+    ("request_method", |r, out| put(Some(&r.method), out) && !r.method.is_empty()),
+    ("request_uri", |r, out| has_target(r) && put(Some(r.head.unparsed_uri()), out)),
     ("scheme", |_, out| text("http", out)),
     ("server_addr", server_address),
     ("server_name", |r, out| put(Some(&r.server.name), out)),
@@ -562,7 +576,8 @@ const GETTERS: &[(&str, Getter)] = &[
             None => out.push(b'-'),
         })
     }),
-    ("uri", |r, out| put(Some(&r.path), out)),
+    // A target that cannot be normalised has an empty path, a line that is none has none.
+    ("uri", |r, out| put(Some(&r.path), out) && !(r.path.is_empty() && r.method.is_empty())),
 ];
 
 #[cfg(test)]

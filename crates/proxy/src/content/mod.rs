@@ -64,12 +64,14 @@ pub fn files(request: &mut Request) -> Step {
 }
 
 /// 301 to the path with a slash behind it, the arguments kept. The location begins with a slash.
-pub fn slash_redirect(request: &Request) -> Response {
+pub fn slash_redirect(request: &mut Request) -> Response {
+    // nginx makes this answer as it makes an error's, without inviting the body.
+    request.expects_continue = false;
     let location = with_slash(&request.path, &request.args);
     Response { status: 301, location: Some(location), ..Response::default() }
 }
 
-fn one_file(request: &Request, path: Vec<u8>) -> Step {
+fn one_file(request: &mut Request, path: Vec<u8>) -> Step {
     let file = match file::open(path) {
         Ok(file::Found::File(file)) => file,
         Ok(file::Found::Folder) => return Step::Respond(slash_redirect(request)),

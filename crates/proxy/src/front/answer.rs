@@ -1,15 +1,15 @@
 //! From a request to its answer: phases, error pages, internal redirects, the upstream's exchange.
 
-use super::body::{self, BodyFault, Discarded};
+use super::body::{self, BodyFault, Discarded, Unwanted};
 use super::send::{self, Finish};
-use super::serve::{After, Client, Course, has_body};
+use super::serve::{After, Client, Course};
 use super::special;
 use crate::access_log;
 use crate::error_log;
 use crate::modules::error_log::Severity;
 use crate::modules::error_page::{Override, Rule};
 use crate::phase::{self, From, REDIRECTS_MAX, Step};
-use crate::request::{ErrorPage, Request};
+use crate::request::{Body, ErrorPage, Request};
 use crate::response::{Content, Response};
 use crate::upstream::{Passed, exchange};
 use crate::uri;
@@ -29,6 +29,7 @@ pub async fn run(client: Client, mut request: Box<Request>, thread: &Rc<Thread>)
     }
     if request.head.method() == b"TRACE" {
         error_log::request(&request, Severity::Info, "client sent TRACE method");
+        request.keepalive = false;
         return refuse(client, request, 405, thread).await;
     }
     let step = phase::run(&mut request, From::Start);
@@ -56,7 +57,14 @@ async fn go_on(
             Step::Next | Step::FindLocation => Step::Refuse(404),
             Step::Respond(response) => match own_page(&mut request, &response) {
                 Some(step) => step,
-                None => return finish(client, request, response).await,
+                None => {
+                    let mut rest = Unwanted::of(&request);
+                    let arrived = rest.drop_arrived(&mut client, &mut request);
+                    match arrived {
+                        Err(fault) if is_content(&response) => Step::Refuse(fault.status()),
+                        _ => return finish(client, request, response, rest).await,
+                    }
+                }
             },
             Step::Refuse(status) => refusal(&mut request, status),
             Step::Redirect { path, args } => redirect(&mut request, path, args),
@@ -91,6 +99,7 @@ async fn go_on(
 /// A body that cannot be read: some faults are answered, a client that has gone is only logged.
 fn bad_body(request: &mut Request, fault: BodyFault) -> Option<Step> {
     request.keepalive = false;
+    request.body = Body::Broken;
     match fault {
         BodyFault::TooLarge | BodyFault::Malformed | BodyFault::Disk => {
             Some(Step::Refuse(fault.status()))
@@ -226,20 +235,30 @@ fn intercepted(request: &mut Request, response: Response) -> Step {
     Step::Respond(response)
 }
 
-async fn finish(mut client: Client, mut request: Box<Request>, mut response: Response) -> Course {
+/// Whether a response is more than the page of an error.
+fn is_content(response: &Response) -> bool {
+    response.status < 400 || !matches!(response.content, Content::Empty)
+}
+
+async fn finish(
+    mut client: Client,
+    mut request: Box<Request>,
+    mut response: Response,
+    rest: Unwanted,
+) -> Course {
     if let ErrorPage::Making { status: Some(status) } = request.error_page {
         // The page keeps the status of the error that it stands for.
         special::complete(&request, &mut response);
         response.status = status;
     }
     special::complete(&request, &mut response);
-    if has_body(&request) && body::invite(&mut client, &mut request).await.is_err() {
+    if body::invite(&mut client, &mut request).await.is_err() {
         request.keepalive = false;
     }
     let finish = send::response(&mut client, &mut request, response).await;
     let after = match finish {
-        Finish::Whole if request.keepalive => after_whole(&mut client, &mut request).await,
-        Finish::Whole if has_body(&request) || !client.buffer.is_empty() => After::Linger,
+        Finish::Whole if request.keepalive => after_whole(&mut client, &request, rest).await,
+        Finish::Whole if !rest.is_whole() || !client.buffer.is_empty() => After::Linger,
         Finish::Whole => After::Close,
         Finish::TimedOut if request.location.core.reset_timedout_connection.0 => After::Reset,
         Finish::Broken | Finish::TimedOut => After::Close,
@@ -248,8 +267,8 @@ async fn finish(mut client: Client, mut request: Box<Request>, mut response: Res
     Course::Http(client, after)
 }
 
-async fn after_whole(client: &mut Client, request: &mut Request) -> After {
-    match body::discard(client, request).await {
+async fn after_whole(client: &mut Client, request: &Request, rest: Unwanted) -> After {
+    match rest.discard(client, request).await {
         Discarded::Whole => After::KeepAlive {
             idle: Duration::from_millis(request.location.core.keepalive_timeout.timeout_ms),
         },

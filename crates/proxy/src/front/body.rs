@@ -158,7 +158,7 @@ pub fn cut(
     if piece.as_ref().is_err_and(|fault| *fault == BodyFault::Malformed) {
         // nginx counts a body only when it has understood it.
         request.body_bytes_read = 0;
-        error_log::request(request, Severity::Error, "client sent invalid chunked body");
+        error_log::request(request, Severity::Error, INVALID_CHUNKS);
     }
     piece
 }
@@ -177,10 +177,11 @@ pub fn check_size(request: &mut Request, max: u64, piece: u64) -> Result<(), Bod
 
 /// Reads the whole body: into memory up to `client_body_buffer_size`, then into a file.
 pub async fn read_all(client: &mut Client, request: &mut Request) -> Result<(), BodyFault> {
+    // nginx invites a client that asks for it also when it has announced no body.
+    invite(client, request).await?;
     if !has_body(request) {
         return Ok(());
     }
-    invite(client, request).await?;
     let mut cutter = Cutter::new(request.framing);
     let memory_max = request.location.core.client_body_buffer_size.0 as usize;
     let mut memory = BytesMut::new();
@@ -236,29 +237,77 @@ pub enum Discarded {
     Cut,
 }
 
-/// Reads a body and throws it away, so that the connection can be used again.
-pub async fn discard(client: &mut Client, request: &mut Request) -> Discarded {
-    if !has_body(request) {
-        return Discarded::Whole;
+/// A body that nobody wants, thrown away so that the connection can be used again.
+pub enum Unwanted {
+    Readable(Cutter),
+    /// Where it ends cannot be known any more.
+    Broken,
+}
+
+impl Unwanted {
+    /// What is still to be read of a request's body.
+    pub fn of(request: &Request) -> Self {
+        match request.body {
+            Body::Broken => Self::Broken,
+            Body::Unread => Self::Readable(Cutter::new(request.framing)),
+            Body::Memory(_) | Body::File { .. } => Self::Readable(Cutter::Done),
+        }
     }
-    let core = &request.location.core;
-    let pause = Duration::from_millis(core.lingering_timeout.0);
-    let deadline = Instant::now() + Duration::from_millis(core.lingering_time.0);
-    let mut cutter = Cutter::new(request.framing);
-    loop {
-        match cutter.cut(&mut client.buffer) {
-            Ok(Cut::End) => return Discarded::Whole,
-            Ok(Cut::Data(_)) => continue,
-            Ok(Cut::More) => {}
-            Err(_) => return Discarded::Cut,
+
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Readable(Cutter::Done))
+    }
+
+    /// Throws away what has arrived. nginx does so before it answers, and a body that is malformed
+    /// so far is found then.
+    pub fn drop_arrived(
+        &mut self,
+        client: &mut Client,
+        request: &mut Request,
+    ) -> Result<(), BodyFault> {
+        let Self::Readable(cutter) = self else {
+            return Ok(());
+        };
+        loop {
+            match cutter.cut(&mut client.buffer) {
+                Ok(Cut::Data(_)) => {}
+                Ok(Cut::More | Cut::End) => return Ok(()),
+                Err(fault) => {
+                    error_log::request(request, Severity::Error, INVALID_CHUNKS);
+                    *self = Self::Broken;
+                    request.body = Body::Broken;
+                    request.keepalive = false;
+                    return Err(fault);
+                }
+            }
         }
-        let left = deadline.saturating_duration_since(Instant::now()).min(pause);
-        match client.channel.read(&mut client.buffer, READ_SIZE, left).await {
-            Ok(Read::Bytes(_)) => {}
-            _ => return Discarded::Cut,
+    }
+
+    /// Reads and throws away the rest.
+    pub async fn discard(self, client: &mut Client, request: &Request) -> Discarded {
+        let Self::Readable(mut cutter) = self else {
+            return Discarded::Cut;
+        };
+        let core = &request.location.core;
+        let pause = Duration::from_millis(core.lingering_timeout.0);
+        let deadline = Instant::now() + Duration::from_millis(core.lingering_time.0);
+        while !cutter.is_done() {
+            match cutter.cut(&mut client.buffer) {
+                Ok(Cut::End | Cut::Data(_)) => continue,
+                Ok(Cut::More) => {}
+                Err(_) => return Discarded::Cut,
+            }
+            let left = deadline.saturating_duration_since(Instant::now()).min(pause);
+            match client.channel.read(&mut client.buffer, READ_SIZE, left).await {
+                Ok(Read::Bytes(_)) => {}
+                _ => return Discarded::Cut,
+            }
         }
+        Discarded::Whole
     }
 }
+
+const INVALID_CHUNKS: &str = "client sent invalid chunked body";
 
 /// How long an ending connection is read from at most, and between two reads: nginx's
 /// `lingering_time` and `lingering_timeout`.

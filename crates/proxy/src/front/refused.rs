@@ -5,9 +5,10 @@ use super::{answer, body};
 use crate::access_log;
 use crate::config::{Config, Endpoint, Server};
 use crate::error_log;
-use crate::h1::{HeadFault, Progress, RequestParser, RequestRules};
+use crate::h1::{HeadFault, Progress, RequestHead, RequestParser, RequestRules};
 use crate::modules::error_log::Severity;
-use crate::request::Request;
+use crate::request::{Refused, Request};
+use crate::uri::Slashes;
 use crate::worker::Thread;
 use bytes::Bytes;
 use std::rc::Rc;
@@ -22,7 +23,8 @@ pub async fn fault(
     (fault, scrap): (HeadFault, Scrap),
     thread: &Rc<Thread>,
 ) {
-    let Some(request) = stand_in(config, server, &client, ordinal, scrap) else {
+    let head = stand_in_head(&fault, &scrap);
+    let Some(request) = stand_in(head, config, server, &client, ordinal, scrap) else {
         return;
     };
     let reason = fault.reason();
@@ -59,7 +61,8 @@ pub fn unanswered(
     ordinal: u64,
     (stop, scrap): (Stop, Scrap),
 ) {
-    if let Some(mut request) = stand_in(config, &endpoint.default, client, ordinal, scrap) {
+    let server = &endpoint.default;
+    if let Some(mut request) = stand_in(OF_GET, config, server, client, ordinal, scrap) {
         let (status, words) = stop.logged();
         let message = format!("{words} while reading client request headers");
         error_log::request(&request, Severity::Info, &message);
@@ -68,26 +71,60 @@ pub fn unanswered(
     }
 }
 
-/// A request that stands for one that could not be read, so that pages and logs have what they need.
+/// Heads that stand for lines that are no request line: nginx answers HEAD without a body and
+/// HTTP/0.9 without a head also when it refuses what it read.
+const OF_GET: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+const OF_HEAD: &[u8] = b"HEAD / HTTP/1.0\r\n\r\n";
+const WITHOUT_VERSION: &[u8] = b"GET /\r\n";
+
+fn stand_in_head(fault: &HeadFault, scrap: &Scrap) -> &'static [u8] {
+    match fault {
+        HeadFault::InvalidMethodInHttp09 => WITHOUT_VERSION,
+        _ if scrap.line.starts_with(b"HEAD ") => OF_HEAD,
+        _ => OF_GET,
+    }
+}
+
+fn head_of(text: Bytes) -> Option<RequestHead> {
+    // The line was accepted by the rules of its server, which may be wider than these.
+    let rules = RequestRules { header_buffer: text.len(), ..RequestRules::default() };
+    let mut parser = RequestParser::new(&rules);
+    match parser.parse(&text, &rules) {
+        Ok(Progress::Complete { length }) => Some(parser.finish(text.slice(..length))),
+        _ => None,
+    }
+}
+
+/// A request that stands for one that could not be read, so that pages and logs have what they
+/// need: made of its request line alone when that was understood, of `otherwise` when it was not.
 fn stand_in(
+    otherwise: &'static [u8],
     config: &Arc<Config>,
     server: &Arc<Server>,
     client: &Client,
     ordinal: u64,
     scrap: Scrap,
 ) -> Option<Box<Request>> {
-    const HEAD: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
-    let rules = RequestRules::default();
-    let mut parser = RequestParser::new(&rules);
-    let Ok(Progress::Complete { .. }) = parser.parse(HEAD, &rules) else {
-        return None;
+    let own = match scrap.is_understood() {
+        true => head_of([&scrap.line[..], b"\r\n\r\n"].concat().into()),
+        false => None,
     };
-    let head = parser.finish(Bytes::from_static(HEAD));
+    let is_own = own.is_some();
+    let head = own.or_else(|| head_of(Bytes::from_static(otherwise)))?;
     let connection = Rc::clone(&client.facts);
     let mut request =
         Request::new(Arc::clone(config), connection, ordinal, head, Arc::clone(server));
-    request.method = Bytes::new();
-    request.refused_line = Some(scrap.line);
-    request.refused_length = Some(scrap.length);
+    let path = request.head.path(Slashes::of(&server.core)).map(|path| path.into_owned());
+    let mut has_target = false;
+    match path {
+        _ if !is_own => request.method = Bytes::new(),
+        Ok(path) => {
+            request.path = path;
+            request.args = request.head.args().unwrap_or_default().to_vec();
+            has_target = true;
+        }
+        Err(_) => {}
+    }
+    request.refused = Some(Refused { line: scrap.line, length: scrap.length, has_target });
     Some(request)
 }

@@ -81,6 +81,11 @@ impl Scrap {
         Self { line: Bytes::copy_from_slice(line), length: 0 }
     }
 
+    /// Whether the request line was read to its end and accepted.
+    pub fn is_understood(&self) -> bool {
+        self.length > 0
+    }
+
     /// Of a whole head that is refused for what it says.
     fn refused(fault: &HeadFault, head: &RequestHead) -> Self {
         let line = Bytes::copy_from_slice(head.request_line());
@@ -352,6 +357,14 @@ fn make_request(
     head: RequestHead,
     thread: &Thread,
 ) -> Result<Box<Request>, Box<Refusal>> {
+    // nginx normalises the path before it has read any field, so by the default server's rule.
+    let path = match head.path(Slashes::of(&endpoint.default.core)) {
+        Ok(path) => path.into_owned(),
+        Err(_) => {
+            let (server, fault) = (Arc::clone(&endpoint.default), HeadFault::InvalidUri);
+            return Err(Box::new(Refusal { config, server, fault, head }));
+        }
+    };
     let facts = match request_framing(&head) {
         Ok(framing) => {
             let host = framing.host.map(|host| host.host.into_owned()).unwrap_or_default();
@@ -371,14 +384,6 @@ fn make_request(
             Arc::clone(server)
         }
         _ => Arc::clone(&endpoint.default),
-    };
-    let slashes = if server.core.merge_slashes.0 { Slashes::Merged } else { Slashes::Kept };
-    let path = match head.path(slashes) {
-        Ok(path) => path.into_owned(),
-        Err(_) => {
-            let fault = HeadFault::InvalidUri;
-            return Err(Box::new(Refusal { config, server, fault, head }));
-        }
     };
     let args = head.args().unwrap_or_default().to_vec();
     let connection = Rc::clone(&client.facts);

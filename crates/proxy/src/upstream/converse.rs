@@ -92,7 +92,7 @@ impl Sender {
                 cutter: Cutter::new(request.framing),
                 framing: outgoing::framing(request),
             },
-            Body::Unread => Source::Done,
+            Body::Unread | Body::Broken => Source::Done,
         };
         Self { out, source }
     }

@@ -158,7 +158,7 @@ pub enum Framing {
 pub fn framing(request: &Request) -> Framing {
     use crate::h1::BodyFraming;
     match (&request.body, request.framing) {
-        (Body::Unread, BodyFraming::None) => Framing::None,
+        (Body::Broken, _) | (Body::Unread, BodyFraming::None) => Framing::None,
         (Body::Unread, BodyFraming::Length(length)) => Framing::Length(length),
         (Body::Unread, BodyFraming::Chunked) => Framing::Chunked,
         (body, _) => Framing::Length(body.length()),

@@ -20,8 +20,8 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
     ("http_gzip_module", Built::No),
     ("http_ssi_module", Built::No),
     ("http_userid_module", Built::No),
-    ("http_access_module", Built::No),
-    ("http_auth_basic_module", Built::No),
+    ("http_access_module", Built::Yes),
+    ("http_auth_basic_module", Built::Yes),
     ("http_mirror_module", Built::No),
     ("http_autoindex_module", Built::No),
     ("http_geo_module", Built::No),
@@ -51,7 +51,7 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
 ];
 
 /// nginx's modules that are built only when `configure` is told so, and that we have.
-const EXTRA_MODULES: &[&str] = &[];
+const EXTRA_MODULES: &[&str] = &["http_realip_module"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Built {

@@ -175,6 +175,11 @@ fn read_text<T: Value>(text: &str, reader: &mut Reader<'_>) -> Result<T, Fault> 
 ///     field: Grammar = "text of the default", in HTTP | SERVER;
 ///     /// A directive whose name is a keyword of Rust has the name before the field.
 ///     "return" return_status: Option<Return> = "", in SERVER;
+///     => also {
+///         /// Adds to the field of another directive, whose grammar sees by the name which it is;
+///         /// the type gives syntax and arity only.
+///         "deny" rules: Rule, in SERVER;
+///     }
 /// }
 /// ```
 #[macro_export]
@@ -184,7 +189,11 @@ macro_rules! directives {
     ( $(
         $(#[doc = $doc:literal])*
         $($text:literal)? $name:ident : $type:ty = $default:literal, in $($context:ident)|+ ;
-    )* ) => {
+    )*
+    $( => also { $(
+        $(#[doc = $also_doc:literal])*
+        $also:literal $also_name:ident : $also_type:ty, in $($also_context:ident)|+ ;
+    )* } )? ) => {
         /// What stood in one block.
         #[derive(Clone, Default)]
         pub struct Written { $( pub $name: Option<$type>, )* }
@@ -210,7 +219,23 @@ macro_rules! directives {
                 },
                 check_default: |reader| $crate::check_default::<$type>($default, reader),
             },
-        )* ];
+        )* $( $(
+            $crate::Spec {
+                entry: $crate::Entry {
+                    name: $also,
+                    kind: $crate::Kind::Setting,
+                    contexts: $crate::Contexts::NONE $( .or($crate::Contexts::$also_context) )+,
+                    syntax: <$also_type as $crate::Value>::SYNTAX,
+                    arity: <$also_type as $crate::Value>::ARITY,
+                    default: "",
+                    doc: concat!($($also_doc, "\n"),*),
+                },
+                set: |written, statement, reader| {
+                    $crate::read_into(&mut written.$also_name, statement, reader)
+                },
+                check_default: |_| Ok(()),
+            },
+        )* )? ];
 
         impl Written {
             /// Takes from the outer block what this one does not have.

@@ -32,6 +32,11 @@ mod modules {
 
             /// Has the name of a keyword.
             "return" return_text: Template = "\"a b\"", in SERVER;
+
+            => also {
+                /// Adds to the list too.
+                "more" list: Text, in HTTP | SERVER;
+            }
         }
     }
 

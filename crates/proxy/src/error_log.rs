@@ -3,7 +3,7 @@
 use crate::clock::{self, Form, Wall};
 use crate::config::ErrorTarget;
 use crate::modules::error_log::Severity;
-use crate::request::Request;
+use crate::request::{Connection, Request};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -49,6 +49,11 @@ pub fn upstream(request: &Request, severity: Severity, message: &str, upstream: 
     }
 }
 
+/// Writes a line that belongs to a client's connection before there is a request.
+pub fn connection(targets: &[ErrorTarget], severity: Severity, facts: &Connection, message: &str) {
+    write(targets, severity, Some(facts.number), message);
+}
+
 /// Writes a line that belongs to nothing in particular.
 pub fn process(targets: &[ErrorTarget], severity: Severity, message: &str) {
     write(targets, severity, None, message);
@@ -63,8 +68,7 @@ fn with_context(request: &Request, message: &str, upstream: Option<&dyn fmt::Dis
     let mut text = String::with_capacity(256);
     let name = String::from_utf8_lossy(&request.server.name);
     // Writing to a String cannot fail.
-    let _ =
-        write!(text, "{message}, client: {}, server: {name}", request.connection.peer.address());
+    let _ = write!(text, "{message}, client: {}, server: {name}", request.peer().address());
     let line = request.request_line();
     if !line.is_empty() {
         let _ = write!(text, ", request: \"{}\"", String::from_utf8_lossy(line));

@@ -1,6 +1,14 @@
 //! Grammars of arguments that several modules share.
 
+use crate::cidr::{Cidr, Read};
 use perdura_conf::{Arity, Fault, Number, Reader, Size, Value, Word};
+
+/// Warns of a network with bits behind its mask, as nginx does.
+pub fn low_bits(network: &Word) -> Option<Fault> {
+    let message = format!("low address bits of {} are meaningless", network.text());
+    let meant = matches!(Cidr::read(&network.text()), Read::LowBits(_));
+    meant.then(|| Fault::warning(network.place, message))
+}
 
 /// `number size`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

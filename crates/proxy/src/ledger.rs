@@ -60,7 +60,7 @@ impl Ledger {
         Self {
             group: lease.group().name.clone(),
             peer: lease.group().peer(lease.index()).address.to_string(),
-            client: request.connection.peer.address(),
+            client: request.peer().address(),
             server: String::from_utf8_lossy(&request.server.name).into_owned(),
             connection: request.connection.number,
             request_line: request.request_line().to_vec(),

@@ -13,13 +13,16 @@
 //! `clock` only.
 #![deny(unsafe_code)]
 
+mod access;
 mod access_log;
 mod channel;
+mod cidr;
 #[allow(unsafe_code, reason = "local time needs the C library")]
 mod clock;
 pub mod config;
 mod content;
 pub mod control;
+mod digest;
 mod error_log;
 mod front;
 mod grammar;
@@ -29,7 +32,11 @@ mod inherited;
 mod ledger;
 mod log_file;
 mod modules;
+#[allow(unsafe_code, reason = "passwords are hashed by the C library")]
+mod password;
 mod phase;
+mod proxy_header;
+mod real_address;
 mod regex;
 mod request;
 pub mod resolver;

@@ -2,21 +2,30 @@
 //!
 //! | nginx's phase | here |
 //! |---|---|
+//! | POST_READ | `real_address` |
 //! | SERVER_REWRITE | [`server_rewrite`] |
 //! | FIND_CONFIG | [`find_location`] |
 //! | REWRITE | [`rewrite`] |
 //! | POST_REWRITE | [`post_rewrite`] |
+//! | PREACCESS | `real_address` |
+//! | ACCESS | `access`: by address, by password |
+//! | POST_ACCESS | `access::conclude` |
 //! | CONTENT | [`content`] |
 //! | LOG | `access_log` |
 
+use crate::access;
 use crate::config::{Found, Match};
 use crate::content;
 use crate::error_log;
 use crate::modules::error_log::Severity;
+use crate::password::Credentials;
+use crate::real_address;
 use crate::request::Request;
 use crate::response::Response;
 use crate::script;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a handler decided.
 pub enum Step {
@@ -36,6 +45,28 @@ pub enum Step {
     Pass(Arc<crate::upstream::Pass>),
     /// The connection closes without an answer; the status (444) is logged.
     Hang(u16),
+    /// The request waits. Boxed, because it is seldom.
+    Wait(Box<Pause>),
+}
+
+/// What a request waits for. Whoever waits goes on with [`run`].
+pub enum Pause {
+    Delay {
+        time: Duration,
+        behind: Behind,
+    },
+    /// The password is looked at on another thread, and the handler asked again with the judgement.
+    Password {
+        file: PathBuf,
+        credentials: Credentials,
+    },
+}
+
+/// What comes behind a delay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The request is refused with this status.
+    Refuse(u16),
 }
 
 /// Internal redirects of one request, at most, as in nginx.
@@ -45,19 +76,33 @@ pub const REDIRECTS_MAX: u32 = 10;
 type Handler = fn(&mut Request) -> Step;
 
 /// The phases that a request runs through from its beginning.
-const PHASES: &[Handler] = &[server_rewrite, find_location, rewrite, post_rewrite, content];
+const PHASES: &[Handler] = &[
+    real_address::settle,
+    server_rewrite,
+    find_location,
+    rewrite,
+    post_rewrite,
+    real_address::settle,
+    access::by_address,
+    access::by_password,
+    access::conclude,
+    content,
+];
 
 /// Where a rewritten request goes on: behind the server's own program.
-const FIND_LOCATION: usize = 1;
+const FIND_LOCATION: usize = 2;
 
 /// Where a request goes on whose location is set already, behind a redirect to a named location.
-const NAMED_LOCATION: usize = 2;
+const NAMED_LOCATION: usize = 3;
 
 /// Where a run through the phases begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
     Start,
+    /// Behind an internal redirect to a named location.
     NamedLocation,
+    /// With the handler that had to wait.
+    Again,
 }
 
 /// Runs the phases until a handler decides.
@@ -71,8 +116,10 @@ pub fn run(request: &mut Request, from: From) -> Step {
             request.is_rewritten = false;
             NAMED_LOCATION
         }
+        From::Again => request.phase,
     };
     while let Some(phase) = PHASES.get(next) {
+        request.phase = next;
         next = match phase(request) {
             Step::Next => next + 1,
             Step::FindLocation => FIND_LOCATION,

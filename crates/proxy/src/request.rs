@@ -3,9 +3,12 @@
 //! The front makes it from a head, the phases move it from location to location, the access log
 //! reads it last. It holds the [`Config`] that it began with; a reload does not change it.
 
+use crate::access::Standing;
 use crate::clock::Wall;
 use crate::config::{Address, Config, Location, Server};
 use crate::h1::{BodyFraming, RequestHead, ResponseHead, Version};
+use crate::password::{Credentials, Judgement};
+use crate::proxy_header::ProxyHeader;
 use crate::regex::{Captures, Regex};
 use bytes::Bytes;
 use perdura_conf::VariableId;
@@ -21,6 +24,8 @@ pub struct Connection {
     /// `$connection`: unique in the life of the worker.
     pub number: u64,
     pub peer: Peer,
+    /// What a balancer in front told of the client, by the PROXY protocol.
+    pub proxy: Option<ProxyHeader>,
     /// The address that the client connected to.
     pub local: Address,
     /// The key of the socket that it came through.
@@ -149,6 +154,15 @@ pub struct Request {
     /// The request has been redirected internally, or rewritten.
     pub is_internal: bool,
     pub redirects: u32,
+    /// The handler of the phases that was called last.
+    pub phase: usize,
+    /// The client's address, when a trusted proxy told it.
+    pub real_peer: Option<Peer>,
+    pub standing: Standing,
+    /// What is known of the password, once somebody has looked.
+    pub judgement: Option<Judgement>,
+    /// The field that asks for a password, with its value.
+    pub challenge: Option<(&'static str, Vec<u8>)>,
     pub error_page: ErrorPage,
     pub captures: RefCell<Option<Captures>>,
     /// Values of maps and named captures.
@@ -199,6 +213,11 @@ impl Request {
             is_rewritten: false,
             is_internal: false,
             redirects: 0,
+            phase: 0,
+            real_peer: None,
+            standing: Standing::Open,
+            judgement: None,
+            challenge: None,
             error_page: ErrorPage::None,
             captures: RefCell::default(),
             memo: RefCell::default(),
@@ -218,6 +237,17 @@ impl Request {
 
     pub fn version(&self) -> Version {
         self.head.version()
+    }
+
+    /// The client, as far as it is known.
+    pub fn peer(&self) -> &Peer {
+        self.real_peer.as_ref().unwrap_or(&self.connection.peer)
+    }
+
+    /// The name and the password that the client sent, if it did.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let name = if self.is_connect() { "proxy-authorization" } else { "authorization" };
+        Credentials::read(self.head.fields().first(name)?)
     }
 
     /// Decides anew whether the connection may bring another request, by what holds in this

@@ -6,6 +6,7 @@
 use crate::clock::{self, Form, Wall};
 use crate::config::{Address, Map};
 use crate::h1::same_name;
+use crate::proxy_header::ProxyHeader;
 use crate::request::{Attempt, Body, ErrorPage, Peer, Request};
 use crate::uri;
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub enum Binding {
     UpstreamField(String),
     Argument(Vec<u8>),
     Cookie(Vec<u8>),
+    /// `$proxy_protocol_tlv_NAME`.
+    ProxyValue(String),
     UpstreamCookie(Vec<u8>),
     Map(Arc<Map>),
     /// Given a value by `set`; until then it has that of its other meaning, if it has one.
@@ -97,6 +100,9 @@ impl Binding {
             .or_else(|| rest("upstream_http_").map(|name| Binding::UpstreamField(dashed(name))))
             .or_else(|| rest("upstream_cookie_").map(|name| Binding::UpstreamCookie(bytes(name))))
             .or_else(|| rest("arg_").map(|name| Binding::Argument(bytes(name))))
+            .or_else(|| {
+                rest("proxy_protocol_tlv_").map(|name| Binding::ProxyValue(name.to_owned()))
+            })
             .or_else(|| rest("cookie_").map(|name| Binding::Cookie(bytes(name))))
     }
 }
@@ -204,6 +210,7 @@ impl Request {
                 let lines = self.head.fields().all("cookie");
                 put(lines.filter_map(|line| cookie_in(line, name)).next(), out)
             }
+            Binding::ProxyValue(name) => told_value(self, name, out),
             Binding::Map(map) => self.mapped(id, map, out),
             Binding::Captured => match self.memo.borrow().get(&id) {
                 Some(Some(value)) => put(Some(value), out),
@@ -408,14 +415,46 @@ fn server_port(request: &Request, out: &mut Vec<u8>) -> bool {
 }
 
 fn remote_port(request: &Request, out: &mut Vec<u8>) -> bool {
-    match &request.connection.peer {
+    match request.peer() {
+        // A proxy in front need not have told it.
+        Peer::Inet(address) if address.port() == 0 => true,
         Peer::Inet(address) => number(u64::from(address.port()), out),
         Peer::Unix => true,
     }
 }
 
+/// A value of the PROXY protocol's header.
+fn told(request: &Request, out: &mut Vec<u8>, of: impl Fn(&ProxyHeader) -> String) -> bool {
+    request.connection.proxy.as_ref().is_some_and(|header| text(&of(header), out))
+}
+
+/// A typed value of the PROXY protocol's header, by its name or its number (`0x05`).
+fn told_value(request: &Request, name: &str, out: &mut Vec<u8>) -> bool {
+    let Some(header) = &request.connection.proxy else {
+        return false;
+    };
+    if name == "ssl_verify" {
+        return header.tls_verify().is_some_and(|result| number(u64::from(result), out));
+    }
+    let known = |list: &[(&str, u8)], name: &str| {
+        list.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    };
+    if let Some(kind) = name.strip_prefix("ssl_").and_then(|name| known(TLS_VALUES, name)) {
+        return put(header.tls_value(kind), out);
+    }
+    let number = |hex: &str| u8::from_str_radix(hex, 16).ok();
+    let kind = known(PROXY_VALUES, name).or_else(|| name.strip_prefix("0x").and_then(number));
+    kind.is_some_and(|kind| put(header.value(kind), out))
+}
+
+/// Names of typed values, and of those inside the one of TLS.
+const PROXY_VALUES: &[(&str, u8)] =
+    &[("alpn", 1), ("authority", 2), ("unique_id", 5), ("ssl", 0x20), ("netns", 0x30)];
+const TLS_VALUES: &[(&str, u8)] =
+    &[("version", 0x21), ("cn", 0x22), ("cipher", 0x23), ("sig_alg", 0x24), ("key_alg", 0x25)];
+
 fn binary_remote_address(request: &Request, out: &mut Vec<u8>) -> bool {
-    match &request.connection.peer {
+    match request.peer() {
         Peer::Inet(address) => match address.ip() {
             std::net::IpAddr::V4(ip) => put(Some(&ip.octets()), out),
             std::net::IpAddr::V6(ip) => put(Some(&ip.octets()), out),
@@ -433,7 +472,7 @@ fn forwarded_for(request: &Request, out: &mut Vec<u8>) -> bool {
     if join(request.head.fields().all("x-forwarded-for"), b", ", out) {
         out.extend_from_slice(b", ");
     }
-    text(&request.connection.peer.address(), out)
+    text(&request.peer().address(), out)
 }
 
 /// The folder in which the location's files are.
@@ -485,44 +524,10 @@ fn content_length(request: &Request, out: &mut Vec<u8>) -> bool {
 }
 
 fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
-    let Some(value) = request.head.fields().first("authorization") else {
-        return false;
-    };
-    let Some((scheme, rest)) = value.split_at_checked(6) else {
-        return false;
-    };
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return false;
+    match request.credentials() {
+        Some(credentials) => put(Some(&credentials.user), out),
+        None => false,
     }
-    let Some(decoded) = decode_base64(rest.trim_ascii()) else {
-        return false;
-    };
-    let user = decoded.split(|&byte| byte == b':').next().unwrap_or_default();
-    !user.is_empty() && put(Some(user), out)
-}
-
-/// RFC 4648, 4; the padding may be absent.
-fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let mut bits = 0u32;
-    let mut count = 0;
-    for &byte in text.iter().take_while(|&&byte| byte != b'=') {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-        }
-    }
-    Some(out)
 }
 
 /// Variables with a value of their own, in the order of the alphabet.
@@ -545,8 +550,17 @@ const GETTERS: &[(&str, Getter)] = &[
     ("proxy_add_x_forwarded_for", forwarded_for),
     ("proxy_host", |r, out| put(Some(&r.proxy_host), out) && !r.proxy_host.is_empty()),
     ("proxy_port", |r, out| put(Some(&r.proxy_port), out) && !r.proxy_port.is_empty()),
+    ("proxy_protocol_addr", |r, out| told(r, out, |told| told.addresses[0].clone())),
+    ("proxy_protocol_port", |r, out| told(r, out, |told| told.ports[0].to_string())),
+    ("proxy_protocol_server_addr", |r, out| told(r, out, |told| told.addresses[1].clone())),
+    ("proxy_protocol_server_port", |r, out| told(r, out, |told| told.ports[1].to_string())),
     ("query_string", |r, out| put(Some(&r.args), out) && !r.args.is_empty()),
-    ("remote_addr", |r, out| text(&r.connection.peer.address(), out)),
+    ("realip_remote_addr", |r, out| text(&r.connection.peer.address(), out)),
+    ("realip_remote_port", |r, out| match &r.connection.peer {
+        Peer::Inet(address) => number(u64::from(address.port()), out),
+        Peer::Unix => true,
+    }),
+    ("remote_addr", |r, out| text(&r.peer().address(), out)),
     ("remote_port", remote_port),
     ("remote_user", remote_user),
     ("request", |r, out| put(Some(r.request_line()), out)),
@@ -591,13 +605,6 @@ mod tests {
         assert_eq!(cookie_in(line, b"SID"), Some(&b"x y"[..]));
         assert_eq!(cookie_in(line, b"b"), Some(&b"2"[..]));
         assert_eq!(cookie_in(line, b"c"), None);
-    }
-
-    #[test]
-    fn base64_is_decoded_or_refused() {
-        assert_eq!(decode_base64(b"dXNlcjpwYXNz").as_deref(), Some(&b"user:pass"[..]));
-        assert_eq!(decode_base64(b"dQ==").as_deref(), Some(&b"u"[..]));
-        assert_eq!(decode_base64(b"?"), None);
     }
 
     #[test]

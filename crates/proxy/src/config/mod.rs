@@ -95,6 +95,8 @@ pub struct Endpoint {
     pub rules_differ: bool,
     /// Another endpoint shares the socket, so the local address of a connection must be asked for.
     pub by_address: bool,
+    /// Connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 /// One `server` block.

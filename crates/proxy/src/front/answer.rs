@@ -8,7 +8,8 @@ use crate::access_log;
 use crate::error_log;
 use crate::modules::error_log::Severity;
 use crate::modules::error_page::{Override, Rule};
-use crate::phase::{self, From, REDIRECTS_MAX, Step};
+use crate::password::{self, Judgement};
+use crate::phase::{self, Behind, From, Pause, REDIRECTS_MAX, Step};
 use crate::request::{Body, ErrorPage, Request};
 use crate::response::{Content, Response};
 use crate::upstream::{Passed, exchange};
@@ -69,6 +70,10 @@ async fn go_on(
             Step::Refuse(status) => refusal(&mut request, status),
             Step::Redirect { path, args } => redirect(&mut request, path, args),
             Step::Hang(status) => return hang(client, request, status),
+            Step::Wait(pause) => match wait(&client, &mut request, *pause).await {
+                Some(step) => step,
+                None => return hang(client, request, 499),
+            },
             Step::Pass(pass) => match exchange(client, request, &pass, thread).await {
                 Passed::Tunnel => return Course::Tunnel,
                 Passed::Gone(gone, mut request) => {
@@ -93,6 +98,33 @@ async fn go_on(
                 }
             },
         };
+    }
+}
+
+/// Waits as a handler wanted it; `None` when the client went away meanwhile.
+async fn wait(client: &Client, request: &mut Request, pause: Pause) -> Option<Step> {
+    match pause {
+        Pause::Delay { time, behind } => {
+            tokio::select! {
+                () = tokio::time::sleep(time) => {}
+                () = client.channel.closed() => {
+                    let message = "client prematurely closed connection";
+                    error_log::request(request, Severity::Info, message);
+                    return None;
+                }
+            }
+            Some(match behind {
+                Behind::Refuse(status) => Step::Refuse(status),
+            })
+        }
+        Pause::Password { file, credentials } => {
+            let judge = move || password::judge(&file, &credentials);
+            let judged = tokio::task::spawn_blocking(judge).await;
+            request.judgement = Some(judged.unwrap_or_else(|error| {
+                Judgement::NoHash(std::io::Error::other(error.to_string()))
+            }));
+            Some(phase::run(request, From::Again))
+        }
     }
 }
 

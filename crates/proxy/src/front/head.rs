@@ -109,6 +109,9 @@ fn lines(
         head.field(b"Transfer-Encoding", b"chunked")?;
     }
     connection(request, response, &mut head)?;
+    if let Some((name, value)) = &request.challenge {
+        head.field(name.as_bytes(), value)?;
+    }
     if let Some(location) = response.location.as_ref().filter(|location| !completes(location)) {
         head.field(b"Location", location)?;
     }

@@ -10,6 +10,7 @@ mod refused;
 mod send;
 pub(crate) mod serve;
 mod special;
+mod told;
 
 pub use head::write as write_head;
 pub use send::{Finish, Sending, outcome};

@@ -1,7 +1,7 @@
 //! One client connection from its first byte to its close.
 
 use super::refused::Stop;
-use super::{answer, body, refused};
+use super::{answer, body, refused, told};
 use crate::channel::{Channel, ChannelFault, Read};
 use crate::config::{Config, Endpoint, Server};
 use crate::h1::{
@@ -107,8 +107,12 @@ impl Scrap {
 const LINE_END: usize = 2;
 
 /// Serves a connection until it closes or becomes a tunnel.
-pub async fn serve(channel: Channel, facts: Connection, thread: Rc<Thread>) {
-    let mut client = Client { channel, buffer: BytesMut::new(), facts: Rc::new(facts) };
+pub async fn serve(channel: Channel, mut facts: Connection, thread: Rc<Thread>) {
+    let mut buffer = BytesMut::new();
+    if !told::read(&channel, &mut buffer, &mut facts, &thread).await {
+        return;
+    }
+    let mut client = Client { channel, buffer, facts: Rc::new(facts) };
     let mut ordinal = 0;
     // An ending worker waits for clients that have not asked anything yet, but not for idle ones.
     let mut busy = Some(thread.busy());
@@ -188,7 +192,10 @@ async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(C
     None
 }
 
-fn endpoint_of<'c>(config: &'c Arc<Config>, facts: &Connection) -> Option<&'c Arc<Endpoint>> {
+pub(super) fn endpoint_of<'c>(
+    config: &'c Arc<Config>,
+    facts: &Connection,
+) -> Option<&'c Arc<Endpoint>> {
     let local = match &facts.local {
         crate::config::Address::Inet(address) => Some(*address),
         crate::config::Address::Unix(_) => None,

@@ -3,7 +3,7 @@
 use crate::grammar::{Buffers, Presence, TempPath};
 use perdura_conf::{
     Arity, Fault, Flag, Number, Offset, Reader, Seconds, Size, Statement, Template, Text, Time,
-    Value, Word, directives,
+    Value, Word, choice, directives,
 };
 
 directives! {
@@ -107,6 +107,18 @@ directives! {
 
     /// Closes connections that timed out with a reset, so that the system keeps nothing of them.
     reset_timedout_connection: Flag = "off", in HTTP | SERVER | LOCATION;
+
+    /// Whether a request must satisfy all of `allow`/`deny`, `auth_basic` and `auth_request`, or any
+    /// one of them.
+    satisfy: Satisfy = "all", in HTTP | SERVER | LOCATION;
+
+    /// Holds 401 back for so long, so that passwords cannot be tried quickly.
+    auth_delay: Time = "0s", in HTTP | SERVER | LOCATION;
+}
+
+choice! {
+    /// Which guards must let a request in.
+    pub enum Satisfy { All = "all", Any = "any" }
 }
 
 /// What can only be said of a whole statement: `root` cannot depend on itself.

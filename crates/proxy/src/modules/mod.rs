@@ -2,6 +2,8 @@
 //!
 //! The order of the lists below is the order of the chapters of the manual.
 
+pub mod access;
+pub mod auth_basic;
 pub mod core;
 pub mod error_log;
 pub mod error_page;
@@ -12,6 +14,7 @@ pub mod limit_except;
 pub mod log;
 pub mod process;
 pub mod proxy;
+pub mod realip;
 pub mod resolver;
 pub mod return_status;
 pub mod rewrite;
@@ -33,9 +36,12 @@ pub mod events_block {
 pub mod scope {
     perdura_conf::modules! {
         core,
+        realip,
         rewrite,
         resolver,
         index,
+        access,
+        auth_basic,
         headers,
         error_page,
         log,
@@ -54,6 +60,8 @@ pub fn scope_check(
     let mut faults = proxy::check(statement, &before.proxy);
     faults.extend(index::check(statement));
     faults.extend(core::check(statement));
+    faults.extend(access::check(statement));
+    faults.extend(realip::check(statement));
     faults
 }
 

@@ -25,6 +25,8 @@ pub struct Listen {
     pub ipv6only: Option<bool>,
     pub reuseport: bool,
     pub deferred: bool,
+    /// A balancer in front tells the client's address.
+    pub proxy_protocol: bool,
     /// Parameters that belong to the socket were given.
     pub socket_options: bool,
 }
@@ -32,7 +34,7 @@ pub struct Listen {
 impl Value for Listen {
     const SYNTAX: &'static str = "address[:port] | port | unix:path [default_server] [backlog=number] \
                                   [rcvbuf=size] [sndbuf=size] [ipv6only=on|off] [reuseport] [deferred] \
-                                  [bind]";
+                                  [bind] [proxy_protocol]";
     const ARITY: Arity = Arity::at_least(1);
 
     fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
@@ -45,6 +47,7 @@ impl Value for Listen {
             ipv6only: None,
             reuseport: false,
             deferred: false,
+            proxy_protocol: false,
             socket_options: false,
         };
         for word in &args[1..] {
@@ -59,12 +62,15 @@ impl Listen {
         let text = word.text();
         let (name, value) = text.split_once('=').unwrap_or((&text, ""));
         let invalid = |what: &str| Fault::new(word.place, format!("invalid {what} \"{text}\""));
-        let bare = matches!(name, "default_server" | "default" | "bind" | "reuseport" | "deferred");
+        let bare = matches!(
+            name,
+            "default_server" | "default" | "bind" | "reuseport" | "deferred" | "proxy_protocol"
+        );
         let valued = matches!(name, "backlog" | "rcvbuf" | "sndbuf" | "ipv6only");
         if (bare && text != name) || (valued && text == name) {
             return Err(invalid("parameter"));
         }
-        if !matches!(name, "default_server" | "default") {
+        if !matches!(name, "default_server" | "default" | "proxy_protocol") {
             self.socket_options = true;
         }
         match name {
@@ -92,6 +98,7 @@ impl Listen {
             }
             "reuseport" => self.reuseport = true,
             "deferred" => self.deferred = true,
+            "proxy_protocol" => self.proxy_protocol = true,
             "ssl" => {
                 return Err(Fault::new(
                     word.place,
@@ -99,8 +106,8 @@ impl Listen {
                 )
                 .hint("TLS is not built yet"));
             }
-            "http2" | "quic" | "proxy_protocol" | "so_keepalive" | "fastopen" | "accept_filter"
-            | "setfib" | "multipath" => {
+            "http2" | "quic" | "so_keepalive" | "fastopen" | "accept_filter" | "setfib"
+            | "multipath" => {
                 return Err(Fault::new(
                     word.place,
                     format!("the \"{name}\" parameter of \"listen\" is not supported yet"),

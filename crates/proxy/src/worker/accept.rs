@@ -127,6 +127,7 @@ async fn accept(thread: Rc<Thread>, listener: Listener) {
                 let connection = Connection {
                     number: thread.shared.next_connection(),
                     peer,
+                    proxy: None,
                     local,
                     socket: Rc::clone(&listener.key),
                     accepted: Instant::now(),

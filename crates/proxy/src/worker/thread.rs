@@ -26,6 +26,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// So long before `worker_shutdown_timeout` ends, the tunnels that are left are told.
 const LAST_MOMENTS: Duration = Duration::from_millis(500);
 
+/// Passwords that are looked at beside each other, at most; others wait, and no tunnel for them.
+const PASSWORD_THREADS_MAX: usize = 4;
+
 /// How often an ending thread looks whether everything has ended.
 const END_CHECK_EVERY: Duration = Duration::from_millis(20);
 
@@ -134,6 +137,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_blocking_threads(PASSWORD_THREADS_MAX)
         .build_local(Default::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,

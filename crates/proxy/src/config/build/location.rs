@@ -66,6 +66,7 @@ impl Builder<'_> {
         let error_logs =
             self.error_targets(written.error_log.error_log.as_ref(), Some(&outer.error_logs));
         let logs_written = outer.logs_written || written.log.access_log.is_some();
+        self.trusted(&mut written.realip);
         written.inherit(&outer.written);
         Scope {
             written,

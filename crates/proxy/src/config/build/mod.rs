@@ -14,6 +14,7 @@ mod program;
 mod resolver;
 mod server;
 mod sockets;
+mod trusted;
 mod upstream;
 
 use crate::config::{Config, Process, known, table};

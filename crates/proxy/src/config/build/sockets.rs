@@ -19,6 +19,7 @@ const PORT_UNPRIVILEGED: u16 = 8000;
 struct Gathered {
     listen: Listen,
     options_set: bool,
+    proxy_protocol: bool,
     default: Option<Arc<Server>>,
     first: Arc<Server>,
     servers: Vec<Arc<Server>>,
@@ -62,6 +63,7 @@ impl Builder<'_> {
                     default,
                     names,
                     by_address: shared && keys.contains(&key),
+                    proxy_protocol: gathered.proxy_protocol,
                 };
                 (key, Arc::new(endpoint))
             })
@@ -82,6 +84,7 @@ impl Builder<'_> {
             list.push(Gathered {
                 listen: listen_of(&address, written),
                 options_set: written.is_some_and(|written| written.socket_options),
+                proxy_protocol: false,
                 default: None,
                 first: Arc::clone(&placed.server),
                 servers: Vec::new(),
@@ -94,6 +97,7 @@ impl Builder<'_> {
             return;
         }
         gathered.servers.push(Arc::clone(&placed.server));
+        gathered.proxy_protocol |= written.is_some_and(|written| written.proxy_protocol);
         if found.is_some()
             && let Some(written) = written.filter(|written| written.socket_options)
         {

@@ -15,6 +15,7 @@ mod page;
 mod pattern;
 mod poll;
 mod sha1;
+mod unbroken;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -30,9 +31,12 @@ usage: perdura-bench echo [--port PORT]
        perdura-bench load PLAN --proxy ADDRESS [--warm SECONDS] [--window SECONDS] [--gate]
        perdura-bench compare [PLAN ...] [--perdura PATH | --without-perdura] [--nginx PATH]
                              [--rounds NUMBER] [--warm SECONDS] [--window SECONDS] [--write]
+       perdura-bench unbroken [RUN ...] [--perdura PATH] [--short] [--workers NUMBER]
+                              [--seed NUMBER] [--write]
 
 plans: ping:SIZE:TUNNELS  rate:SIZE:TUNNELS:PER_SECOND  bulk:TUNNELS  churn:CONCURRENCY
-       idle:TUNNELS  http:CONNECTIONS";
+       idle:TUNNELS  http:CONNECTIONS
+runs:  reload  kill  upgrade  pause  growth";
 
 fn main() -> ExitCode {
     match command(lexopt::Parser::from_env()) {
@@ -54,6 +58,7 @@ fn command(mut words: lexopt::Parser) -> Result<(), String> {
         "echo" => echo_command(words),
         "load" => load_command(words),
         "compare" => compare_command(words),
+        "unbroken" => unbroken_command(words),
         "leash" => leash_command(words),
         _ => Err(USAGE.to_owned()),
     }
@@ -131,6 +136,34 @@ fn compare_command(mut words: lexopt::Parser) -> Result<(), String> {
         return Err(format!("--rounds is a number from 1 to {}", compare::ROUNDS_MAX));
     }
     compare::run(&options).map_err(say)
+}
+
+fn unbroken_command(mut words: lexopt::Parser) -> Result<(), String> {
+    let given = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let mut options = unbroken::Options {
+        program: PathBuf::from("target/release/perdura"),
+        runs: Vec::new(),
+        length: unbroken::Length::Full,
+        workers: 1,
+        seed: now.map_or(1, |since| since.as_secs()),
+        write: false,
+        command: format!("cargo run --release -p perdura-bench -- {given}"),
+    };
+    while let Some(word) = words.next().map_err(say)? {
+        match word {
+            Value(word) => options.runs.push(word.parse().map_err(say)?),
+            Long("perdura") => options.program = words.value().map_err(say)?.into(),
+            Long("short") => options.length = unbroken::Length::Short,
+            Long("workers") => {
+                options.workers = words.value().and_then(|v| v.parse()).map_err(say)?;
+            }
+            Long("seed") => options.seed = words.value().and_then(|v| v.parse()).map_err(say)?,
+            Long("write") => options.write = true,
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    unbroken::run(&options).map_err(say)
 }
 
 /// Becomes another program, which is asked to end when the process that started us has ended,

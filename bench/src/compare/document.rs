@@ -1,6 +1,6 @@
-//! The page `docs/benchmarks.md`: prose by hand, figures between two markers by us.
+//! The page `docs/benchmarks.md`: prose by hand, figures between markers by us.
 //!
-//! Called by `compare` when it is told to write.
+//! Called by `compare` and `unbroken` when they are told to write.
 
 use std::fs;
 use std::path::Path;
@@ -9,20 +9,40 @@ use super::fault::Fault;
 
 /// Where the page is, seen from the root of the repository.
 pub const PATH: &str = "docs/benchmarks.md";
-const BEGIN: &str = "<!-- figures: begin; written by `perdura-bench compare --write` -->";
-const END: &str = "<!-- figures: end -->";
+/// What `compare` writes.
+pub const COMPARE: Part = Part { name: "figures", command: "compare" };
+/// What `unbroken` writes.
+pub const UNBROKEN: Part = Part { name: "promises", command: "unbroken" };
 
-/// Puts `figures` between the markers of the page at `path`.
-pub fn write(path: &Path, figures: &str) -> Result<(), Fault> {
+/// A part of the page that a command writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    name: &'static str,
+    command: &'static str,
+}
+
+/// Puts `figures` between the markers of `part` in the page at `path`.
+pub fn write(path: &Path, part: Part, figures: &str) -> Result<(), Fault> {
     let page = fs::read_to_string(path).map_err(Fault::file(path))?;
-    let page = replaced(&page, figures).ok_or(Fault::NoMarkers { path: path.to_owned() })?;
+    let page = replaced(&page, part, figures).ok_or(Fault::NoMarkers { path: path.to_owned() })?;
     fs::write(path, page).map_err(Fault::file(path))
 }
 
-fn replaced(page: &str, figures: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", figures.trim()))
+fn replaced(page: &str, part: Part, figures: &str) -> Option<String> {
+    let (begin, end) = part.markers();
+    let (before, rest) = page.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n\n{}\n\n{end}{after}", figures.trim()))
+}
+
+impl Part {
+    fn markers(self) -> (String, String) {
+        let Part { name, command } = self;
+        (
+            format!("<!-- {name}: begin; written by `perdura-bench {command} --write` -->"),
+            format!("<!-- {name}: end -->"),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -31,10 +51,12 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_markers_changes() {
-        let page = format!("# Title\n\n{BEGIN}\nold\n{END}\nprose\n");
-        let once = replaced(&page, "new\n").unwrap();
-        assert_eq!(once, format!("# Title\n\n{BEGIN}\n\nnew\n\n{END}\nprose\n"));
-        assert_eq!(replaced(&once, "new").as_deref(), Some(once.as_str()));
-        assert_eq!(replaced("no markers", "new"), None);
+        let [(begin, end), (other, last)] = [COMPARE, UNBROKEN].map(Part::markers);
+        let page = format!("# Title\n\n{begin}\nold\n{end}\nprose\n{other}\n{last}\n");
+        let once = replaced(&page, COMPARE, "new\n").unwrap();
+        let wanted = format!("# Title\n\n{begin}\n\nnew\n\n{end}\nprose\n{other}\n{last}\n");
+        assert_eq!(once, wanted);
+        assert_eq!(replaced(&once, COMPARE, "new").as_deref(), Some(once.as_str()));
+        assert_eq!(replaced("no markers", UNBROKEN, "new"), None);
     }
 }

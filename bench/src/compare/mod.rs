@@ -5,19 +5,21 @@
 
 mod conf;
 mod cpu;
-mod document;
+pub mod document;
 mod ends;
 mod fault;
 mod goal;
 mod machine;
 mod measure;
-mod memory;
+pub mod memory;
 mod peer;
 mod process;
 mod statistics;
 mod table;
 
 pub use fault::Fault;
+pub use machine::{Busy, Machine, today};
+pub use process::{Process, ourselves};
 
 use std::fmt::Write;
 use std::fs;
@@ -26,7 +28,6 @@ use std::time::Duration;
 
 use crate::load::{Plan, Times};
 use ends::Echo;
-use machine::{Busy, Machine};
 use measure::{Places, Series, Setting};
 use peer::Peer;
 
@@ -81,7 +82,7 @@ pub fn run(options: &Options) -> Result<(), Fault> {
     let folder = Folder::make()?;
     let machine = Machine::read();
     let busy = Busy::read();
-    let all = measure_all(options, &peers, &folder.path, &machine)?;
+    let all = measure_all(options, &peers, folder.path(), &machine)?;
     let others = Busy::read().others_percent_since(&busy);
     let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
     let mut figures = preface(options, &peers, &versions, &machine, others);
@@ -93,7 +94,9 @@ pub fn run(options: &Options) -> Result<(), Fault> {
     println!("{figures}");
     match options.destination {
         Destination::Terminal => Ok(()),
-        Destination::Page => document::write(Path::new(document::PATH), &figures),
+        Destination::Page => {
+            document::write(Path::new(document::PATH), document::COMPARE, &figures)
+        }
     }
 }
 
@@ -137,7 +140,7 @@ fn preface(
     machine: &Machine,
     others_percent: f64,
 ) -> String {
-    let mut text = format!("Made by `{}` on {}.\n\n", options.command, machine::today());
+    let mut text = format!("Made by `{}` on {}.\n\n", options.command, today());
     let _ = writeln!(
         text,
         "* Machine: {} processors ({}), Linux {}. Other processes took {others_percent:.0} % of it \
@@ -159,15 +162,21 @@ fn preface(
 }
 
 /// A temporary folder that goes when this does.
-struct Folder {
+pub struct Folder {
     path: PathBuf,
 }
 
 impl Folder {
-    fn make() -> Result<Folder, Fault> {
+    /// Makes it, empty, with the number of this process in its name.
+    pub fn make() -> Result<Folder, Fault> {
         let path = std::env::temp_dir().join(format!("perdura-bench-{}", std::process::id()));
         fs::create_dir_all(&path).map_err(Fault::file(&path))?;
         Ok(Folder { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

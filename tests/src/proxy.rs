@@ -26,6 +26,7 @@ pub struct Setup {
     files: Vec<(String, Vec<u8>)>,
     names: Vec<(String, String)>,
     arguments: Vec<String>,
+    worker_processes: Option<u32>,
 }
 
 impl Setup {
@@ -73,6 +74,12 @@ impl Setup {
         self
     }
 
+    /// Other than 1.
+    pub fn worker_processes(mut self, count: u32) -> Self {
+        self.worker_processes = Some(count);
+        self
+    }
+
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
@@ -91,6 +98,7 @@ impl Setup {
             }
             Program::Perdura => "",
         };
+        let workers = self.worker_processes.unwrap_or(1);
         let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
         let server = match &self.server {
             Some(content) => format!(
@@ -100,7 +108,7 @@ impl Setup {
             None => String::new(),
         };
         format!(
-            "daemon off;\nworker_processes 1;\n{user}\nerror_log @dir@/error.log info;\n\
+            "daemon off;\nworker_processes {workers};\n{user}\nerror_log @dir@/error.log info;\n\
              pid @dir@/proxy.pid;\n{}\nevents {{ worker_connections 512; }}\nhttp {{\n    {folders}\n    \
              client_body_temp_path @dir@/temp;\n    proxy_temp_path @dir@/temp;\n    \
              log_format case '{format}';\n    log_format marker '$request';\n    \

@@ -26,6 +26,24 @@ fn an_idle_tunnel_survives() {
     tunnel.echo(b"after");
 }
 
+/// The next worker has fewer threads than the one that was killed.
+#[test]
+fn tunnels_of_threads_that_are_no_more_survive() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&chat(&upstream, "").worker_processes(4));
+    let mut tunnels: Vec<_> = (0..60).map(|_| Tunnel::open(proxy.address())).collect();
+    proxy.rewrite(&chat(&upstream, "").worker_processes(1));
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_error("worker_processes");
+    for _ in 0..2 {
+        kill_worker(&proxy);
+        for tunnel in &mut tunnels {
+            tunnel.echo(b"still here");
+        }
+    }
+    proxy.wait_for_error("adopted 60 tunnels");
+}
+
 #[test]
 fn service_goes_on() {
     let upstream = Upstream::echo();

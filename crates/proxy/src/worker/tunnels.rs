@@ -26,7 +26,14 @@ pub fn engine(shared: &Arc<Shared>, index: u16, recover: Option<Death>) -> io::R
         return Engine::new(table, seats, index);
     };
     let began = Instant::now();
-    let recovered = Engine::recover(table, seats, index, death, crate::now_ms())?;
+    let mut recovered = Engine::recover(table, seats, index, death, crate::now_ms())?;
+    if index == 0 {
+        // The dead worker may have had more threads, before a reload.
+        let first = u16::try_from(shared.threads).unwrap_or(u16::MAX);
+        let more = recovered.engine.absorb_from(first, death, crate::now_ms());
+        recovered.adopted.extend(more.adopted);
+        recovered.dropped.extend(more.dropped);
+    }
     let config = shared.config();
     for tunnel in &recovered.adopted {
         take_account(tunnel, &config);

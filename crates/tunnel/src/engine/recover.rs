@@ -118,6 +118,18 @@ impl Engine {
         taken
     }
 
+    /// Takes over what a dead worker left on any thread from `threads` on: this worker has fewer
+    /// than that one had.
+    pub fn absorb_from(&mut self, threads: u16, death: Death, now_ms: u64) -> TakenOver {
+        let mut taken = TakenOver::default();
+        for thread in self.table.left_threads(threads) {
+            let TakenOver { adopted, dropped } = self.absorb(thread, death, now_ms);
+            taken.adopted.extend(adopted);
+            taken.dropped.extend(dropped);
+        }
+        taken
+    }
+
     fn take_over(&mut self, from: u16, how: Registration, death: Death, now_ms: u64) -> TakenOver {
         let table = Arc::clone(&self.table);
         let mut taken = TakenOver::default();

@@ -209,6 +209,24 @@ impl Table {
         keep
     }
 
+    /// The threads from `first` on that a worker has left something of: an epoll instance or a
+    /// record. In ascending order.
+    pub(crate) fn left_threads(&self, first: u16) -> Vec<u16> {
+        let limit = self.limits.threads;
+        let mut left = vec![false; usize::from(limit)];
+        for thread in first..limit {
+            let station = self.station(thread);
+            left[usize::from(thread)] = station.is_some_and(|station| station.epoll().is_some());
+        }
+        for record in (0..self.high_water()).filter_map(|index| self.record(index)) {
+            let thread = record.thread() as usize;
+            if record.state() != Some(State::Free) && thread < left.len() {
+                left[thread] = true;
+            }
+        }
+        (first..limit).filter(|thread| left[usize::from(*thread)]).collect()
+    }
+
     /// Copies all but the state and the thread of the moving half of another table's record. Ours
     /// must not be live.
     pub(crate) fn copy_moving(&self, index: u32, other: &Table, theirs: u32) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use perdura_conf::errno_text;
-use perdura_proxy::{Disk, Severity, build};
+use perdura_proxy::{Disk, Process, Severity, build};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::{Command, Order};
@@ -20,7 +20,7 @@ pub fn run(command: &Command, order: Order, report: &mut Report) -> u8 {
     let Some(config) = built.config else { return 1 };
     report.say(Severity::Notice, "signal process started");
     if order == Order::Upgrade {
-        return upgrade(&config.process().pid, report);
+        return upgrade(config.process(), report);
     }
     match send(&config.process().pid, order) {
         Ok(()) => 0,
@@ -32,10 +32,11 @@ pub fn run(command: &Command, order: Order, report: &mut Report) -> u8 {
 }
 
 /// Not a signal but a request, because its end is to be told.
-fn upgrade(pid: &Path, report: &mut Report) -> u8 {
-    let asked = Connection::open(&control::path(pid)).and_then(|connection| {
+fn upgrade(process: &Process, report: &mut Report) -> u8 {
+    let start = Duration::from_millis(process.upgrade_start_timeout_ms);
+    let asked = Connection::open(&control::path(&process.pid)).and_then(|connection| {
         connection.ask(Ask::Upgrade)?;
-        connection.answer(UPGRADE_TIME_MAX)
+        connection.answer(start + MOVE_TIME_MAX)
     });
     let why = match asked {
         Ok(Reply::Done(text)) => {
@@ -50,8 +51,8 @@ fn upgrade(pid: &Path, report: &mut Report) -> u8 {
     1
 }
 
-/// Longer than the master waits for the new program and for the tunnels.
-const UPGRADE_TIME_MAX: Duration = Duration::from_secs(120);
+/// Longer than the master waits for the tunnels, once the new program serves.
+const MOVE_TIME_MAX: Duration = Duration::from_secs(60);
 
 fn send(path: &Path, order: Order) -> Result<(), (Severity, String)> {
     let error = |text| (Severity::Error, text);

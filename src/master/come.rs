@@ -54,6 +54,9 @@ impl Coming {
     }
 }
 
+/// The most tunnels in a move: more than any table has records.
+const TUNNELS_MAX: usize = 1 << 21;
+
 /// How long the other master may take for its next word. Longer than it waits for ours.
 const WORD_TIME_MAX: Duration = Duration::from_secs(15);
 
@@ -82,6 +85,16 @@ impl Master {
             // The descriptors close here: they were never used.
             return self.say_to_peer(&Word::Abort);
         };
+        // There was no room for the descriptors: where they are there is.
+        if with.is_empty() {
+            let refused = names.to_vec();
+            return self.say_to_peer(&Word::Prepared { refused });
+        }
+        // Twice would be two readers of one tunnel.
+        let known = |name: &u64| tunnels.iter().any(|(known, ..)| known == name);
+        if tunnels.len() >= TUNNELS_MAX || names.iter().any(known) {
+            return self.lose_link();
+        }
         let legs = with.chunks_exact(2).map(|legs| (legs[0].as_raw_fd(), legs[1].as_raw_fd()));
         let named = names.iter().zip(legs);
         let batch: Vec<_> =

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use perdura_conf::errno_text;
 use perdura_proxy::Severity;
-use perdura_proxy::control::ToWorker;
+use perdura_proxy::control::{Afterwards, ToWorker};
 
 use super::leave::Leaving;
 use super::{Ending, Master, Place, STOP_TIME_MAX};
@@ -53,7 +53,7 @@ impl Master {
         if self.ending == Ending::No {
             self.ending = Ending::Gracefully;
         }
-        self.end_worker(ToWorker::Quit);
+        self.end_worker(ToWorker::Quit(self.afterwards()));
     }
 
     fn drain(&mut self) {
@@ -65,7 +65,14 @@ impl Master {
             Place::Pausing(_) => self.worker = Place::Empty,
             Place::Empty => {}
         }
-        self.end_worker(ToWorker::Drain);
+        self.end_worker(ToWorker::Drain(self.afterwards()));
+    }
+
+    pub(super) fn afterwards(&self) -> Afterwards {
+        match &self.link {
+            Some(link) if link.peer_serves => Afterwards::Another,
+            _ => Afterwards::Nobody,
+        }
     }
 
     /// Orders a graceful end: at once, or behind the move of the tunnels. What moves must not be

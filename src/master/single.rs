@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use perdura_conf::errno_text;
-use perdura_proxy::control::{self, ToMaster, ToWorker};
+use perdura_proxy::control::{self, Afterwards, ToMaster, ToWorker};
 use perdura_proxy::{Config, Disk, Inheritance, Options, Severity, run_worker};
 use perdura_tunnel::Table;
 use rustix::event::PollFlags;
@@ -125,7 +125,7 @@ impl Obeying {
         logs.line(Severity::Notice, &format!("signal {number} ({name}) received from {sender}"));
         match arrived.asked {
             Asked::Stop => self.tell(&ToWorker::Stop),
-            Asked::Quit => self.tell(&ToWorker::Quit),
+            Asked::Quit => self.tell(&ToWorker::Quit(Afterwards::Nobody)),
             Asked::Reload => self.reload(),
             Asked::Reopen => {
                 for fault in logs.reopen(None) {

@@ -104,7 +104,7 @@ impl Master {
     /// What a new worker has to be told that its predecessor was told.
     fn greet(&mut self) {
         match self.ending {
-            Ending::Gracefully => self.tell(&ToWorker::Quit),
+            Ending::Gracefully => self.tell(&ToWorker::Quit(self.afterwards())),
             Ending::AtOnce { .. } => self.tell(&ToWorker::Stop),
             Ending::No => self.reload_if_asked(),
         }

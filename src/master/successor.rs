@@ -38,9 +38,6 @@ impl Upgrade {
     }
 }
 
-/// How long a new program may take until it serves, when the upgrade is to be done in one.
-const START_TIME_MAX: Duration = Duration::from_secs(60);
-
 impl Master {
     /// USR2: starts the new program.
     pub(super) fn change_binary(&mut self) {
@@ -53,7 +50,7 @@ impl Master {
     pub(super) fn upgrade(&mut self, client: u64) {
         match self.start_successor() {
             Ok(()) => {
-                let until = Instant::now() + START_TIME_MAX;
+                let until = Instant::now() + self.start_time();
                 self.upgrade = Some(Upgrade { client, until, serves: false });
             }
             Err(text) => {
@@ -61,6 +58,11 @@ impl Master {
                 self.answer(client, &Reply::Refused(text));
             }
         }
+    }
+
+    /// How long a new program may take until it serves.
+    fn start_time(&self) -> Duration {
+        Duration::from_millis(self.config.process().upgrade_start_timeout_ms)
     }
 
     fn start_successor(&mut self) -> Result<(), String> {
@@ -188,8 +190,8 @@ impl Master {
     /// Gives up a new program that does not come to serve.
     pub(super) fn give_up_successor(&mut self) {
         let Some(upgrade) = self.upgrade.take() else { return };
-        let seconds = START_TIME_MAX.as_secs();
-        let text = format!("the new program did not serve within {seconds} s and is ended");
+        let limit = self.start_time().as_millis();
+        let text = format!("the new program did not serve within {limit} ms and is ended");
         self.logs.line(Severity::Error, &text);
         if let Some(Link { peer: Peer::Successor(Some(pid)), .. }) = &self.link {
             // It has no worker that serves: nothing is lost with it.

@@ -1,7 +1,10 @@
 //! The proxy: a real program, started with a generated configuration in a folder of its own,
 //! and ended by its process id.
 
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +30,8 @@ pub struct Setup {
     names: Vec<(String, String)>,
     arguments: Vec<String>,
     worker_processes: Option<u32>,
+    own_program: bool,
+    daemon: bool,
 }
 
 impl Setup {
@@ -80,6 +85,18 @@ impl Setup {
         self
     }
 
+    /// Runs a copy of the program in the actor's folder, which a test can replace.
+    pub fn own_program(mut self) -> Self {
+        self.own_program = true;
+        self
+    }
+
+    /// Leaves the terminal, as `daemon on` does.
+    pub fn daemon(mut self) -> Self {
+        self.daemon = true;
+        self
+    }
+
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
@@ -98,6 +115,7 @@ impl Setup {
             }
             Program::Perdura => "",
         };
+        let daemon = if self.daemon { "on" } else { "off" };
         let workers = self.worker_processes.unwrap_or(1);
         let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
         let server = match &self.server {
@@ -108,7 +126,7 @@ impl Setup {
             None => String::new(),
         };
         format!(
-            "daemon off;\nworker_processes {workers};\n{user}\nerror_log @dir@/error.log info;\n\
+            "daemon {daemon};\nworker_processes {workers};\n{user}\nerror_log @dir@/error.log info;\n\
              pid @dir@/proxy.pid;\n{}\nevents {{ worker_connections 512; }}\nhttp {{\n    {folders}\n    \
              client_body_temp_path @dir@/temp;\n    proxy_temp_path @dir@/temp;\n    \
              log_format case '{format}';\n    log_format marker '$request';\n    \
@@ -122,6 +140,9 @@ impl Setup {
 
 pub struct Proxy {
     program: Program,
+    binary: PathBuf,
+    /// Of one that has left the terminal.
+    daemon: Option<Pid>,
     child: Child,
     folder: Folder,
     setup: Setup,
@@ -139,10 +160,22 @@ impl Proxy {
     pub fn start(program: Program, setup: &Setup) -> Self {
         let mut proxy = Self::launch(program, setup);
         proxy.wait_until_it_serves();
+        if setup.daemon {
+            proxy.find_daemon();
+        }
         if setup.whole.is_none() {
             proxy.mark();
         }
         proxy
+    }
+
+    /// The process that goes on when the one that was started has left.
+    #[track_caller]
+    fn find_daemon(&mut self) {
+        self.wait_for_exit(START);
+        let pid = || Pid::from_raw(self.folder.text("proxy.pid").trim().parse().ok()?);
+        until("the daemon has a number", START, || pid().is_some());
+        self.daemon = pid();
     }
 
     /// Starts the program under examination.
@@ -166,9 +199,15 @@ impl Proxy {
             folder.write(path, &content);
         }
         folder.write("proxy.conf", substitute(&setup.text(program), &setup.names).as_bytes());
-        let child = spawn(program, &folder, &setup.arguments);
+        let binary = match setup.own_program {
+            true => copy(program, &folder),
+            false => program.binary(),
+        };
+        let child = spawn(&binary, &folder, &setup.arguments);
         Self {
             program,
+            binary,
+            daemon: None,
             child,
             folder,
             setup,
@@ -217,9 +256,18 @@ impl Proxy {
         self.program
     }
 
+    /// Puts another program in the place of [`Setup::own_program`]'s, as an update does: what runs
+    /// is not disturbed.
+    pub fn replace_program(&self, text: &str) {
+        assert!(self.setup.own_program, "the built program is not to be replaced");
+        let new = self.folder.write("next", text.as_bytes());
+        std::fs::set_permissions(&new, Permissions::from_mode(0o755)).expect("its mode");
+        std::fs::rename(new, &self.binary).expect("a new program");
+    }
+
     /// The process id of the master.
     pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        self.daemon.unwrap_or(Pid::from_child(&self.child))
     }
 
     /// The processes under the master.
@@ -258,7 +306,7 @@ impl Proxy {
     /// Starts the program once more in the same folder, after its end, and does not wait.
     pub fn launch_again(&mut self) {
         self.left.extend(self.workers());
-        self.child = spawn(self.program, &self.folder, &self.setup.arguments);
+        self.child = spawn(&self.binary, &self.folder, &self.setup.arguments);
         self.ended = None;
     }
 
@@ -293,6 +341,9 @@ impl Proxy {
     }
 
     pub fn is_running(&mut self) -> bool {
+        if let Some(pid) = self.daemon {
+            return Census::runs(pid, &self.binary);
+        }
         self.ended = self.ended.or(self.child.try_wait().expect("the state of the program"));
         self.ended.is_none()
     }
@@ -353,10 +404,10 @@ impl Proxy {
             let _ = self.child.wait();
         }
         // A master that was killed leaves its workers; they were noted while it lived.
-        let binary = self.program.binary();
+        let binary = &self.binary;
         let left = std::mem::take(&mut self.left);
         for pid in family.into_iter().chain(left).filter(|pid| *pid != self.pid()) {
-            if Census::runs(pid, &binary) {
+            if Census::runs(pid, binary) {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
@@ -372,9 +423,15 @@ impl Drop for Proxy {
     }
 }
 
-fn spawn(program: Program, folder: &Folder, arguments: &[String]) -> Child {
+fn copy(program: Program, folder: &Folder) -> PathBuf {
+    let own = folder.path().join(program.name());
+    std::fs::copy(program.binary(), &own).expect("a copy of the program");
+    own
+}
+
+fn spawn(binary: &Path, folder: &Folder, arguments: &[String]) -> Child {
     let stderr = std::fs::File::create(folder.path().join("stderr")).expect("a file for stderr");
-    Command::new(program.binary())
+    Command::new(binary)
         .arg("-p")
         .arg(folder.path())
         .arg("-c")
@@ -386,7 +443,7 @@ fn spawn(program: Program, folder: &Folder, arguments: &[String]) -> Child {
         .stdout(Stdio::null())
         .stderr(stderr)
         .spawn()
-        .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.name()))
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary.display()))
 }
 
 fn substitute(text: &str, names: &[(String, String)]) -> String {

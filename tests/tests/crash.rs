@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use perdura_tests::{Carriers, Client, Payload, Proxy, Tunnel, Upstream, chat, seed, until};
+use perdura_tests::{
+    Carriers, Client, HANDSHAKE, Payload, Proxy, ReadAs, Tunnel, Upstream, chat, seed, until,
+};
 use rustix::process::{Signal, kill_process};
 
 /// Kills the worker and waits for the next one.
@@ -24,6 +26,37 @@ fn an_idle_tunnel_survives() {
     tunnel.echo(b"before");
     kill_worker(&proxy);
     tunnel.echo(b"after");
+}
+
+/// Tunnels hold every descriptor that there may be when the worker dies.
+#[test]
+fn tunnels_survive_when_there_is_no_descriptor_left() {
+    let upstream = Upstream::echo();
+    let setup = chat(&upstream, "").main("worker_rlimit_nofile 100;");
+    let proxy = Proxy::examined(&setup);
+    let mut tunnels = Vec::new();
+    let full = || proxy.error_log().contains("24: Too many open files");
+    while !full() {
+        let mut client = Client::connect(proxy.address());
+        client.send(HANDSHAKE);
+        client.patience(Duration::from_secs(2));
+        match client.read(ReadAs::Response) {
+            Ok(answer) if answer.status() == 101 => tunnels.push(client),
+            // It has reached the proxy, whose upstream connection finds no descriptor, or waits to
+            // be accepted.
+            _ => assert!(full(), "{}", proxy.error_log()),
+        }
+    }
+    assert!(tunnels.len() > 20, "{} tunnels", tunnels.len());
+    for _ in 0..3 {
+        kill_worker(&proxy);
+        for tunnel in &mut tunnels {
+            tunnel.send(b"still here");
+            assert_eq!(tunnel.exactly(10), b"still here");
+        }
+    }
+    drop(tunnels);
+    Tunnel::open(proxy.address()).echo(b"and there is room again");
 }
 
 /// The next worker has fewer threads than the one that was killed.

@@ -15,6 +15,8 @@ pub struct Process {
     pub worker_connections: u32,
     pub worker_rlimit_nofile: Option<u64>,
     pub worker_shutdown_timeout_ms: Option<u64>,
+    /// How long a new program may take to serve when the upgrade is done in one.
+    pub upgrade_start_timeout_ms: u64,
     /// The user and group numbers that the worker takes, when `user` is given.
     pub user: Option<(u32, u32)>,
     pub user_name: String,

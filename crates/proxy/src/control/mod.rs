@@ -43,11 +43,11 @@ pub enum ToWorker {
     },
     /// Take no more clients, serve what is open to its end, then `Finished` (nginx's QUIT).
     /// `Released` says when the listeners are no longer used.
-    Quit,
+    Quit(Afterwards),
     /// End at once, as nginx's worker on TERM: without waiting for anyone.
     Stop,
     /// As `Quit`, but the master stays and may start another worker (nginx's WINCH).
-    Drain,
+    Drain(Afterwards),
     /// End this tunnel by the operator's will. Answered by `Closed` with the same request number.
     Close { request: u64, tunnel: u64 },
     /// Tunnels are about to leave: read none until `Thaw`. Answered by `Frozen`.
@@ -72,6 +72,14 @@ pub enum ToWorker {
     Go,
     /// It has not: drop what was prepared.
     Forget,
+}
+
+/// Who serves when a worker has ended: what its clients are told depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    Nobody,
+    /// Another program serves already.
+    Another,
 }
 
 /// A message from the worker.
@@ -154,9 +162,9 @@ impl ToWorker {
                     descriptor(out, *fd);
                 });
             }
-            ToWorker::Quit => out.raw(&[QUIT]),
+            ToWorker::Quit(afterwards) => out.raw(&[QUIT, afterwards.word()]),
             ToWorker::Stop => out.raw(&[STOP]),
-            ToWorker::Drain => out.raw(&[DRAIN]),
+            ToWorker::Drain(afterwards) => out.raw(&[DRAIN, afterwards.word()]),
             ToWorker::Close { request, tunnel } => {
                 out.raw(&[CLOSE]);
                 out.raw(&request.to_le_bytes());
@@ -192,9 +200,9 @@ impl ToWorker {
                 listeners: input.list(|input| Ok((input.text()?, read_descriptor(input)?)))?,
                 logs: input.list(|input| Ok((input.path()?, read_descriptor(input)?)))?,
             },
-            QUIT => ToWorker::Quit,
+            QUIT => ToWorker::Quit(Afterwards::read(&mut input)?),
             STOP => ToWorker::Stop,
-            DRAIN => ToWorker::Drain,
+            DRAIN => ToWorker::Drain(Afterwards::read(&mut input)?),
             CLOSE => ToWorker::Close {
                 request: u64::from_le_bytes(input.array()?),
                 tunnel: u64::from_le_bytes(input.array()?),
@@ -214,6 +222,23 @@ impl ToWorker {
         };
         input.end()?;
         Ok(message)
+    }
+}
+
+impl Afterwards {
+    fn word(self) -> u8 {
+        match self {
+            Afterwards::Nobody => 0,
+            Afterwards::Another => 1,
+        }
+    }
+
+    fn read(input: &mut Decoder<'_>) -> Result<Afterwards, WireFault> {
+        match input.array()? {
+            [0] => Ok(Afterwards::Nobody),
+            [1] => Ok(Afterwards::Another),
+            _ => Err(WireFault::Malformed),
+        }
     }
 }
 
@@ -372,9 +397,9 @@ mod tests {
                 logs: vec![("/var/log/a.log".into(), 10)],
             },
             ToWorker::Reload { snapshot: 0, listeners: vec![], logs: vec![] },
-            ToWorker::Quit,
+            ToWorker::Quit(Afterwards::Nobody),
             ToWorker::Stop,
-            ToWorker::Drain,
+            ToWorker::Drain(Afterwards::Another),
             ToWorker::Close { request: 1, tunnel: u64::MAX },
             ToWorker::Freeze,
             ToWorker::Release { gone: vec![1, u64::MAX] },

@@ -24,6 +24,10 @@ directives! {
     /// Without it a graceful end waits for the last tunnel, however long that is.
     worker_shutdown_timeout: Option<Time> = "", in MAIN;
 
+    /// How long `-s upgrade` waits for the new program to serve before it ends it and lets everything
+    /// be as before.
+    upgrade_start_timeout: Time = "60s", in MAIN;
+
     /// The user and group that the worker runs as when the master is root; otherwise it says
     /// nothing. Without a group, the one of the user's own name is taken and must exist.
     user: Option<User> = "", in MAIN;

@@ -15,7 +15,8 @@ directives! {
 
     /// How a graceful end takes leave of tunnels: within the window, no more than `rate` in a
     /// second, each with a WebSocket Close frame of this code to both sides, then FIN, then RST.
-    /// Without it, a graceful end waits for the tunnels.
+    /// The code is 1012 (service restart) when another program serves on, as after an upgrade, and
+    /// 1001 (going away) otherwise. Without it, a graceful end waits for the tunnels.
     upgrade_drain: Option<Drain> = "", in HTTP;
 }
 
@@ -23,8 +24,8 @@ directives! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
     pub window_ms: u64,
-    /// RFC 6455, 7.4.1.
-    pub code: u16,
+    /// RFC 6455, 7.4.1. `None` is `GOING_AWAY` or `SERVICE_RESTART`, whichever is true.
+    pub code: Option<u16>,
     /// Tunnels in a second at most; 0 is no limit.
     pub rate: u32,
 }
@@ -32,13 +33,17 @@ pub struct Drain {
 /// What a Close frame says when nothing else is written: the endpoint goes away.
 pub const GOING_AWAY: u16 = 1001;
 
+/// The same when it is worth to come back at once: the service restarts (IANA's registry of
+/// WebSocket close codes).
+pub const SERVICE_RESTART: u16 = 1012;
+
 impl Value for Drain {
     const SYNTAX: &'static str = "window=time [code=number] [rate=number]";
     const ARITY: Arity = Arity::between(1, 3);
 
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let mut window_ms = None;
-        let mut drain = Self { window_ms: 0, code: GOING_AWAY, rate: 0 };
+        let mut drain = Self { window_ms: 0, code: None, rate: 0 };
         for word in args {
             let invalid = |hint| {
                 Fault::new(word.place, format!("invalid parameter \"{}\"", word.text())).hint(hint)
@@ -52,9 +57,9 @@ impl Value for Drain {
                     );
                 }
                 Some(("code", value)) => {
-                    drain.code = close_code(value).ok_or_else(|| {
+                    drain.code = Some(close_code(value).ok_or_else(|| {
                         invalid("a code that a Close frame may have: 1001, 1012, 4000")
-                    })?;
+                    })?);
                 }
                 Some(("rate", value)) => {
                     drain.rate = Number::parse(value.as_bytes())

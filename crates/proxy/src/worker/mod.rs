@@ -80,6 +80,8 @@ pub enum Life {
     Ending {
         limit_ms: Option<u64>,
         drain: Option<Drain>,
+        /// Of the Close frames.
+        code: u16,
     },
     Stopped,
 }

@@ -5,9 +5,10 @@ use super::orphan;
 use super::tasks::{self, Task};
 use super::{Life, Orders, Shared, Word, seat_bound};
 use crate::config::{Config, Options, build};
-use crate::control::{self, ToMaster, ToWorker};
+use crate::control::{self, Afterwards, ToMaster, ToWorker};
 use crate::inherited;
 use crate::modules::error_log::Severity;
+use crate::modules::upgrade;
 use crate::world::{SNAPSHOT_BYTES_MAX, Snapshot};
 use perdura_conf::Level;
 use perdura_tunnel::TunnelId;
@@ -74,8 +75,8 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
                     Err(why) => tell(&master, &ToMaster::Refused { why }),
                 }
             }
-            Ok(Some(ToWorker::Quit | ToWorker::Drain)) => {
-                end(&shared, &mut master).await;
+            Ok(Some(ToWorker::Quit(afterwards) | ToWorker::Drain(afterwards))) => {
+                end(&shared, &mut master, afterwards).await;
                 tell(&master, &ToMaster::Released);
             }
             Ok(Some(ToWorker::Close { request, tunnel })) => {
@@ -106,11 +107,15 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
 }
 
 /// Begins to end gracefully; every thread has stopped to listen then.
-pub async fn end(shared: &Shared, master: &mut Master) {
+pub async fn end(shared: &Shared, master: &mut Master, afterwards: Afterwards) {
     let config = shared.config();
     let limit_ms = config.process.worker_shutdown_timeout_ms;
     let drain = config.drain();
-    let number = order(shared, |orders| orders.life = Life::Ending { limit_ms, drain });
+    let code = drain.and_then(|drain| drain.code).unwrap_or(match afterwards {
+        Afterwards::Nobody => upgrade::GOING_AWAY,
+        Afterwards::Another => upgrade::SERVICE_RESTART,
+    });
+    let number = order(shared, |orders| orders.life = Life::Ending { limit_ms, drain, code });
     confirmed(shared, master, number).await;
 }
 

@@ -9,7 +9,7 @@ use crate::control::{ToMaster, ToWorker};
 use crate::inherited;
 use crate::modules::error_log::Severity;
 use perdura_tunnel::Table;
-use rustix::fd::RawFd;
+use rustix::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 /// The table of the process from which tunnels come.
@@ -78,6 +78,10 @@ async fn prepare(
         legs: [inherited::own(client), inherited::own(upstream)],
     };
     let coming: Vec<Coming> = coming.into_iter().map(own).collect();
+    // The master, who received them, may have more descriptors than this worker. With those it
+    // would have none left for clients.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| RawFd::try_from(limit).ok()).unwrap_or(RawFd::MAX);
     let table = match open(source, table) {
         Ok(table) => table,
         Err(why) => {
@@ -85,12 +89,14 @@ async fn prepare(
             return names;
         }
     };
+    let (coming, too_high): (Vec<_>, Vec<_>) =
+        coming.into_iter().partition(|one| one.legs.iter().all(|leg| leg.as_raw_fd() < limit));
     let mut shares: Vec<Vec<Coming>> = shared.tasks.iter().map(|_| Vec::new()).collect();
     for (at, one) in coming.into_iter().enumerate() {
         let threads = shares.len();
         shares[at % threads].push(one);
     }
-    let mut refused = Vec::new();
+    let mut refused: Vec<u64> = too_high.iter().map(|one| one.name).collect();
     for (thread, coming) in shared.tasks.iter().zip(shares) {
         let names: Vec<u64> = coming.iter().map(|one| one.name).collect();
         let table = Arc::clone(&table);

@@ -15,6 +15,7 @@ use super::door::{self, Successor};
 use super::giving::{self, Given};
 use super::obey::{self, Master};
 use super::{Life, Shared};
+use crate::control::Afterwards;
 use crate::control::word::{self, SOCKETS_MAX, Word};
 use crate::inherited;
 use crate::modules::error_log::Severity;
@@ -210,7 +211,7 @@ fn report(shared: &Shared, link: &Link, given: Given) -> Option<Duration> {
 /// As on the master's `Quit`; the sockets are nobody's any more and are closed.
 async fn stop_listening(shared: &Arc<Shared>, master: &mut Master) {
     let numbers = listeners(shared);
-    obey::end(shared, master).await;
+    obey::end(shared, master, Afterwards::Another).await;
     // No master closes them, and no thread uses them.
     numbers.into_iter().for_each(|number| drop(inherited::own(number)));
 }

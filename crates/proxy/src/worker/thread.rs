@@ -197,11 +197,11 @@ async fn live(thread: Rc<Thread>, words: mpsc::Sender<Word>, master: Option<Mast
                     break;
                 }
             }
-            Life::Ending { limit_ms, drain } => {
+            Life::Ending { limit_ms, drain, code } => {
                 if let Some(drain) = drain {
-                    tunnels::drain(&thread, drain);
+                    tunnels::drain(&thread, drain, code);
                 }
-                end_gracefully(&thread, limit_ms, &mut orders).await;
+                end_gracefully(&thread, limit_ms, code, &mut orders).await;
                 break;
             }
             Life::Stopped => break,
@@ -218,6 +218,7 @@ async fn live(thread: Rc<Thread>, words: mpsc::Sender<Word>, master: Option<Mast
 async fn end_gracefully(
     thread: &Rc<Thread>,
     limit_ms: Option<u64>,
+    code: u16,
     orders: &mut tokio::sync::watch::Receiver<Arc<super::Orders>>,
 ) {
     thread.ending.set(true);
@@ -239,7 +240,7 @@ async fn end_gracefully(
         }
         if !is_taking_leave && last_moments.is_some_and(|begin| Instant::now() >= begin) {
             is_taking_leave = true;
-            tunnels::take_leave(thread);
+            tunnels::take_leave(thread, code);
         }
         tokio::select! {
             () = tokio::time::sleep(END_CHECK_EVERY) => {}

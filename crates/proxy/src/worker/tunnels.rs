@@ -177,8 +177,8 @@ pub fn close(thread: &Thread, tunnel: TunnelId, close: Close) -> bool {
 }
 
 /// Begins to end the thread's tunnels politely, within the window.
-pub fn drain(thread: &Thread, drain: upgrade::Drain) {
-    let upgrade::Drain { window_ms, code, rate } = drain;
+pub fn drain(thread: &Thread, drain: upgrade::Drain, code: u16) {
+    let upgrade::Drain { window_ms, rate, .. } = drain;
     let threads = u32::try_from(thread.shared.threads).unwrap_or(u32::MAX);
     // Each thread has its share; a rate below the number of threads is one a second for each.
     let rate = if rate == 0 { 0 } else { (rate / threads).max(1) };
@@ -192,8 +192,7 @@ pub fn drain(thread: &Thread, drain: upgrade::Drain) {
 }
 
 /// Tells all tunnels at once that the end is near.
-pub fn take_leave(thread: &Thread) {
-    let code = thread.config().drain().map_or(upgrade::GOING_AWAY, |drain| drain.code);
+pub fn take_leave(thread: &Thread, code: u16) {
     thread.engine.borrow_mut().drain_now(code, crate::now_ms());
     settle(thread);
     thread.tunnels_changed.notify_one();

@@ -248,6 +248,7 @@ impl<'a> Builder<'a> {
             worker_connections: u32::try_from(connections).unwrap_or(u32::MAX),
             worker_rlimit_nofile: main.worker_rlimit_nofile.map(|Number(limit)| limit),
             worker_shutdown_timeout_ms: main.worker_shutdown_timeout.map(|Time(ms)| ms),
+            upgrade_start_timeout_ms: main.upgrade_start_timeout.0,
             user,
             user_name,
             pid: self.options.prefix.join(path_of(pid)),

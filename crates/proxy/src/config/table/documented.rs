@@ -125,5 +125,10 @@ pub const DIFFERENT: &[(&str, &str, &str)] = &[
 ];
 
 /// Directives that nginx does not have.
-pub const OUR_OWN: &[&str] =
-    &["upgrade_check", "upgrade_protocols", "upgrade_fin_timeout", "upgrade_drain"];
+pub const OUR_OWN: &[&str] = &[
+    "upgrade_check",
+    "upgrade_protocols",
+    "upgrade_fin_timeout",
+    "upgrade_drain",
+    "upgrade_start_timeout",
+];

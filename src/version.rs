@@ -23,7 +23,7 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
     ("http_access_module", Built::Yes),
     ("http_auth_basic_module", Built::Yes),
     ("http_mirror_module", Built::No),
-    ("http_autoindex_module", Built::No),
+    ("http_autoindex_module", Built::Yes),
     ("http_geo_module", Built::No),
     ("http_map_module", Built::Yes),
     ("http_split_clients_module", Built::No),

@@ -91,7 +91,8 @@ fn default_byte(byte: u8, line: &mut Vec<u8>) {
     }
 }
 
-fn json_byte(byte: u8, line: &mut Vec<u8>) {
+/// Appends a byte as it stands in a JSON string.
+pub fn json_byte(byte: u8, line: &mut Vec<u8>) {
     let short = match byte {
         b'"' => b'"',
         b'\\' => b'\\',

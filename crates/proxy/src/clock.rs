@@ -78,6 +78,20 @@ pub fn http_date(seconds: i64) -> String {
     )
 }
 
+/// `06-Nov-1994 08:49`, as listings of folders show times.
+pub fn listing_date(seconds: i64) -> String {
+    let t = Civil::of(seconds);
+    let month = MONTHS[t.month];
+    format!("{:02}-{month}-{} {:02}:{:02}", t.day, t.year, t.hour, t.minute)
+}
+
+/// `1994-11-06T08:49:37Z` (RFC 3339).
+pub fn utc_date(seconds: i64) -> String {
+    let t = Civil::of(seconds);
+    let month = t.month + 1;
+    format!("{:04}-{month:02}-{:02}T{:02}:{:02}:{:02}Z", t.year, t.day, t.hour, t.minute, t.second)
+}
+
 /// Reads the three forms of dates that RFC 9110, 5.6.7 allows.
 pub fn parse_http_date(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?.trim();
@@ -111,7 +125,7 @@ pub fn parse_http_date(text: &[u8]) -> Option<i64> {
 }
 
 /// How far local time is ahead of UTC at a moment, in seconds.
-fn offset(seconds: i64) -> i64 {
+pub fn offset(seconds: i64) -> i64 {
     let time: libc::time_t = seconds;
     // SAFETY: both pointers are to live values of the right types; `localtime_r` writes only to the
     // second and keeps neither. All bit patterns of `tm` are valid.

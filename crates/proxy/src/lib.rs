@@ -24,6 +24,7 @@ mod content;
 pub mod control;
 mod digest;
 mod error_log;
+mod file_path;
 mod front;
 mod grammar;
 pub mod h1;

@@ -10,6 +10,7 @@
 //! | PREACCESS | `real_address` |
 //! | ACCESS | `access`: by address, by password |
 //! | POST_ACCESS | `access::conclude` |
+//! | PRECONTENT | [`content::try_files`] |
 //! | CONTENT | [`content`] |
 //! | LOG | `access_log` |
 
@@ -39,6 +40,8 @@ pub enum Step {
         path: Vec<u8>,
         args: Vec<u8>,
     },
+    /// The request goes on in the named location.
+    RedirectNamed(Vec<u8>),
     /// The request was rewritten: its location is looked for anew.
     FindLocation,
     /// The request is passed to an upstream.
@@ -86,6 +89,7 @@ const PHASES: &[Handler] = &[
     access::by_address,
     access::by_password,
     access::conclude,
+    content::try_files,
     content,
 ];
 

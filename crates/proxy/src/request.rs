@@ -149,6 +149,8 @@ pub struct Request {
     pub is_unchanged: bool,
     /// The path is what the location was found by, so what its name stands for can be cut off.
     pub fits_location: bool,
+    /// `try_files` has found the path below what an alias gives for a pattern.
+    pub adds_to_alias: bool,
     /// The path has been changed by `rewrite` since the location was found.
     pub is_rewritten: bool,
     /// The request has been redirected internally, or rewritten.
@@ -210,6 +212,7 @@ impl Request {
             args: Vec::new(),
             is_unchanged: true,
             fits_location: true,
+            adds_to_alias: false,
             is_rewritten: false,
             is_internal: false,
             redirects: 0,

@@ -5,6 +5,7 @@
 
 use crate::clock::{self, Form, Wall};
 use crate::config::{Address, Map};
+use crate::file_path;
 use crate::h1::same_name;
 use crate::proxy_header::ProxyHeader;
 use crate::request::{Attempt, Body, ErrorPage, Peer, Request};
@@ -475,28 +476,27 @@ fn forwarded_for(request: &Request, out: &mut Vec<u8>) -> bool {
     text(&request.peer().address(), out)
 }
 
-/// The folder in which the location's files are.
-pub fn document_root(request: &Request) -> std::path::PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut root = request.value(&request.location.core.root);
-    // nginx strips one slash from the end of the root as it was written.
-    if let Some(Part::Text(text)) = request.location.core.root.parts().last()
-        && text.ends_with(b"/")
-    {
-        root.pop();
-    }
-    let root = std::path::PathBuf::from(std::ffi::OsString::from_vec(root));
-    request.config.process.prefix.join(root)
+fn root(request: &Request, out: &mut Vec<u8>) -> bool {
+    put(Some(&file_path::root(request)), out)
 }
 
-fn root(request: &Request, out: &mut Vec<u8>) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    put(Some(document_root(request).as_os_str().as_bytes()), out)
+/// The root with all links resolved.
+fn real_root(request: &Request, out: &mut Vec<u8>) -> bool {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let root = std::path::PathBuf::from(std::ffi::OsString::from_vec(file_path::root(request)));
+    match root.canonicalize() {
+        Ok(real) => put(Some(real.as_os_str().as_bytes()), out),
+        Err(error) => {
+            let reason = crate::errno_text(&error);
+            let message = format!("realpath() \"{}\" failed ({reason})", root.display());
+            crate::error_log::request(request, crate::modules::error_log::Severity::Crit, &message);
+            false
+        }
+    }
 }
 
 fn filename(request: &Request, out: &mut Vec<u8>) -> bool {
-    root(request, out);
-    put(Some(&request.path), out)
+    put(file_path::mapped(request).ok().as_deref(), out)
 }
 
 fn status(request: &Request, out: &mut Vec<u8>) -> bool {
@@ -560,6 +560,7 @@ const GETTERS: &[(&str, Getter)] = &[
         Peer::Inet(address) => number(u64::from(address.port()), out),
         Peer::Unix => true,
     }),
+    ("realpath_root", real_root),
     ("remote_addr", |r, out| text(&r.peer().address(), out)),
     ("remote_port", remote_port),
     ("remote_user", remote_user),

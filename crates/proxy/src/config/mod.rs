@@ -124,6 +124,8 @@ pub struct Location {
     pub kind: Match,
     pub settings: scope::Settings,
     pub types: Arc<Types>,
+    /// Its own or an enclosing location's, unless a `root` stands in between.
+    pub alias: Option<Arc<Alias>>,
     /// `return` and its like, in the order of the file.
     pub program: Vec<Code>,
     /// What holds instead for methods that are not named.
@@ -136,6 +138,22 @@ pub struct Location {
     pub access_logs: Vec<AccessLog>,
     pub error_logs: Arc<[ErrorTarget]>,
     pub temp_body: PathBuf,
+}
+
+/// An `alias`.
+#[derive(Clone, Debug)]
+pub struct Alias {
+    pub path: Template,
+    pub replaces: Replaces,
+}
+
+/// What of a request's path an alias stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaces {
+    /// As many bytes as the location's name has.
+    Prefix(usize),
+    /// All of it: the location is a pattern.
+    Path,
 }
 
 /// A `limit_except` block.

@@ -28,7 +28,10 @@ pub fn with_file(
     status: u16,
     asked: &Asked<'_>,
 ) -> Answer {
-    let validators = Validators::of_file(file.modified, file.size);
+    let mut validators = Validators::of_file(file.modified, file.size);
+    if asked.without_etag {
+        validators.etag = None;
+    }
     if status != 200 {
         return Answer::Respond(kept(file, media_type, status, validators));
     }

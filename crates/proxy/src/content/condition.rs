@@ -4,6 +4,7 @@
 //! it, as in nginx, whose filter takes every response of 200 that is its own.
 
 use crate::clock;
+use crate::modules::core::Since;
 
 /// The fields of a request that make it conditional, as they were sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Conditions<'a> {
     pub if_none_match: Option<&'a [u8]>,
     pub if_modified_since: Option<&'a [u8]>,
     pub if_unmodified_since: Option<&'a [u8]>,
+    /// `if_modified_since` of the location; `None` is its default.
+    pub since: Option<Since>,
 }
 
 /// What tells one state of a resource from another.
@@ -56,7 +59,8 @@ pub fn judge(conditions: &Conditions<'_>, validators: &Validators) -> Outcome {
     if conditions.if_modified_since.is_none() && conditions.if_none_match.is_none() {
         return Outcome::Send;
     }
-    let is_other_date = |date| is_other(date, validators);
+    let since = conditions.since.unwrap_or(Since::Exact);
+    let is_other_date = |date| is_other(date, since, validators);
     let is_other_tag = |list| !matches(list, etag, Comparison::Weak);
     if conditions.if_modified_since.is_some_and(is_other_date)
         || conditions.if_none_match.is_some_and(is_other_tag)
@@ -82,10 +86,17 @@ fn is_newer(date: &[u8], validators: &Validators) -> bool {
     }
 }
 
-/// `If-Modified-Since` with nginx's default, `if_modified_since exact`: any other date than the
-/// file's is a change, because a restored file may be older than the copy.
-fn is_other(date: &[u8], validators: &Validators) -> bool {
-    validators.modified.is_none() || clock::parse_http_date(date) != validators.modified
+/// `If-Modified-Since`. By default any other date than the file's is a change, because a restored file
+/// may be older than the copy.
+fn is_other(date: &[u8], since: Since, validators: &Validators) -> bool {
+    let (Some(modified), date) = (validators.modified, clock::parse_http_date(date)) else {
+        return true;
+    };
+    match since {
+        Since::Off => true,
+        Since::Exact => date != Some(modified),
+        Since::Before => date.is_none_or(|date| date < modified),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -159,6 +170,7 @@ mod tests {
             if_none_match: value("If-None-Match"),
             if_modified_since: value("If-Modified-Since"),
             if_unmodified_since: value("If-Unmodified-Since"),
+            since: None,
         };
         match judge(&conditions, validators) {
             Outcome::Send => 200,

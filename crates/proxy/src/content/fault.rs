@@ -26,13 +26,19 @@ pub enum FileFault {
     NotFolder { path: Vec<u8> },
     /// The folder is there, none of its index files is, and listings are not made.
     ListingForbidden { path: Vec<u8> },
+    /// The folder cannot be listed.
+    FolderNotRead { path: Vec<u8>, errno: i32 },
+    /// The folder has more entries than a listing may have.
+    FolderTooLarge { path: Vec<u8> },
+    /// The name of a function for `jsonp` is no name.
+    BadCallback { name: Vec<u8> },
 }
 
 impl FileFault {
     /// The status that the client gets, before error pages.
     pub fn status(&self) -> u16 {
         match self {
-            Self::NotOpened { errno, .. } => match *errno {
+            Self::NotOpened { errno, .. } | Self::FolderNotRead { errno, .. } => match *errno {
                 libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG => 404,
                 libc::EACCES | libc::ELOOP | libc::EMLINK => 403,
                 _ => 500,
@@ -40,20 +46,27 @@ impl FileFault {
             Self::IndexNotExamined { errno: libc::ELOOP | libc::EMLINK, .. } => 403,
             Self::NotRegular { .. } | Self::IndexMissing { .. } => 404,
             Self::IndexForbidden { .. } | Self::ListingForbidden { .. } => 403,
-            Self::NotExamined { .. } | Self::IndexNotExamined { .. } | Self::NotFolder { .. } => {
-                500
-            }
+            Self::BadCallback { .. } => 400,
+            Self::NotExamined { .. }
+            | Self::IndexNotExamined { .. }
+            | Self::NotFolder { .. }
+            | Self::FolderTooLarge { .. } => 500,
         }
     }
 
     /// The level of the line in the error log.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::NotOpened { .. } if self.status() != 500 => Severity::Error,
+            Self::NotOpened { .. } | Self::FolderNotRead { .. } if self.status() != 500 => {
+                Severity::Error
+            }
+            Self::BadCallback { .. } => Severity::Info,
             Self::IndexMissing { .. }
             | Self::IndexForbidden { .. }
             | Self::ListingForbidden { .. } => Severity::Error,
             Self::NotOpened { .. }
+            | Self::FolderNotRead { .. }
+            | Self::FolderTooLarge { .. }
             | Self::NotExamined { .. }
             | Self::NotRegular { .. }
             | Self::IndexNotExamined { .. } => Severity::Crit,
@@ -89,6 +102,15 @@ impl FileFault {
                 format!("stat() {} failed {}", quoted(path), reason(*errno))
             }
             Self::NotFolder { path } => format!("{} is not a directory", quoted(path)),
+            Self::FolderNotRead { path, errno } => {
+                format!("opendir() {} failed {}", quoted(path), reason(*errno))
+            }
+            Self::FolderTooLarge { path } => {
+                format!("{} has too many files to be listed", quoted(path))
+            }
+            Self::BadCallback { name } => {
+                format!("client sent invalid callback name: {}", quoted(name))
+            }
             Self::ListingForbidden { path } => {
                 format!("directory index of {} is forbidden", quoted(path))
             }

@@ -7,13 +7,13 @@ use super::fault::{FileFault, errno_of};
 use super::file::path_of;
 use std::fs;
 
-/// The path, as a client would ask for it, of the first name that stands for the folder `path` below
-/// `root`; `None` when the folder is there and none of the files.
+/// The path, as a client would ask for it, of the first name that stands for the folder `path`, which
+/// is `folder` on the disk; `None` when the folder is there and none of the files.
 ///
 /// A name that begins with a slash is taken without a look at the disk. What has the name need not be
 /// a file: the redirect finds that out.
 pub fn find(
-    root: &[u8],
+    folder: &[u8],
     path: &[u8],
     names: impl Iterator<Item = Vec<u8>>,
 ) -> Result<Option<Vec<u8>>, FileFault> {
@@ -22,7 +22,7 @@ pub fn find(
         if name.starts_with(b"/") {
             return Ok(Some(name));
         }
-        let full = [root, path, &name].concat();
+        let full = [folder, &name].concat();
         let Err(error) = fs::metadata(path_of(&full)) else {
             return Ok(Some([path, &name].concat()));
         };
@@ -38,7 +38,7 @@ pub fn find(
             _ => {}
         }
         if !folder_is_there {
-            test_folder(root, path, &full)?;
+            test_folder(folder, &full)?;
             folder_is_there = true;
         }
         if errno != libc::ENOENT {
@@ -50,11 +50,10 @@ pub fn find(
 
 /// Whether the folder itself is there: without it the first missing file is the news, and the
 /// client gets 404 instead of 403.
-fn test_folder(root: &[u8], path: &[u8], full: &[u8]) -> Result<(), FileFault> {
-    let mut folder = [root, path].concat();
-    if folder.len() > 1 {
-        folder.pop();
-    }
+fn test_folder(folder: &[u8], full: &[u8]) -> Result<(), FileFault> {
+    // An alias may lack its last slash.
+    let cut = folder.strip_suffix(b"/").filter(|cut| !cut.is_empty());
+    let folder = cut.unwrap_or(folder).to_vec();
     match fs::metadata(path_of(&folder)) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(FileFault::NotFolder { path: folder }),
@@ -76,7 +75,8 @@ mod tests {
 
     fn found(scratch: &Scratch, path: &str, names: &[&str]) -> Result<Option<Vec<u8>>, FileFault> {
         let names = names.iter().map(|name| name.as_bytes().to_vec());
-        find(scratch.root(), path.as_bytes(), names)
+        let folder = [scratch.root(), path.as_bytes()].concat();
+        find(&folder, path.as_bytes(), names)
     }
 
     fn path(text: &str) -> Result<Option<Vec<u8>>, FileFault> {

@@ -5,7 +5,9 @@
 //!
 //! | file | is |
 //! |---|---|
+//! | `try_files` | the first of several files that is there |
 //! | `index` | the search for a file that stands for a folder |
+//! | `listing` | folders without such a file |
 //! | `file` | opening, without waiting |
 //! | `fault` | what can go wrong with both: statuses and words, in one table |
 //! | `asked` | the fields of a request that change how a body is sent |
@@ -20,34 +22,38 @@ mod condition;
 mod fault;
 mod file;
 mod index;
+mod listing;
 mod multipart;
 mod range;
 mod returned;
 #[cfg(test)]
 mod scratch;
+mod try_files;
 
 pub use returned::return_step;
+pub use try_files::try_files;
 
+use crate::file_path;
 use crate::phase::Step;
 use crate::request::{ErrorPage, Request};
 use crate::response::Response;
 use crate::uri;
-use crate::variables;
 use answer::Answer;
 use asked::Asked;
 use fault::FileFault;
-use std::os::unix::ffi::OsStringExt;
 
 /// Answers with the file that the path names below the location's root: nginx's index handler, its
 /// static handler, and what its content phase says when both decline.
 pub fn files(request: &mut Request) -> Step {
     let is_folder = request.path.ends_with(b"/");
     let is_served = matches!(&request.method[..], b"GET" | b"HEAD" | b"POST");
-    let root = variables::document_root(request).into_os_string().into_vec();
     if is_folder && is_served {
+        let Ok(folder) = file_path::mapped(request) else {
+            return Step::Refuse(500);
+        };
         let names = request.location.index.index.0.iter().flat_map(|files| &files.0);
         let names = names.map(|template| request.value(template));
-        match index::find(&root, &request.path, names) {
+        match index::find(&folder, &request.path, names) {
             Ok(Some(path)) => return Step::Redirect { path, args: request.args.clone() },
             Ok(None) => {}
             Err(fault) => return refuse(request, &fault),
@@ -56,11 +62,20 @@ pub fn files(request: &mut Request) -> Step {
     if !is_served {
         return Step::Refuse(405);
     }
-    let path = [root.as_slice(), &request.path].concat();
-    if is_folder {
+    let Ok(path) = file_path::mapped(request) else {
+        return Step::Refuse(500);
+    };
+    if !is_folder {
+        return one_file(request, path);
+    }
+    let is_listed = request.location.autoindex.autoindex.0 && &request.method[..] != b"POST";
+    if !is_listed {
         return refuse(request, &FileFault::ListingForbidden { path });
     }
-    one_file(request, path)
+    match listing::of(request, path) {
+        Ok(response) => Step::Respond(response),
+        Err(fault) => refuse(request, &fault),
+    }
 }
 
 /// 301 to the path with a slash behind it, the arguments kept. The location begins with a slash.
@@ -81,7 +96,7 @@ fn one_file(request: &mut Request, path: Vec<u8>) -> Step {
     if &request.method[..] == b"POST" {
         return Step::Refuse(405);
     }
-    let asked = Asked::of(request.head.fields());
+    let asked = Asked::of(request.head.fields(), &request.location.core);
     match answer::with_file(file, media_type(request), status_of(request, 200), &asked) {
         Answer::Respond(response) => Step::Respond(response),
         Answer::Failed => Step::Refuse(412),

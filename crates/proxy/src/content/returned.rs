@@ -64,7 +64,10 @@ fn text_step(request: &Request, action: &Return) -> Step {
     let status = status_of(request, action.status);
     if status == 200 {
         // There is nothing to compare with, but `*` and dates find their answers (as in nginx).
-        match judge(&Asked::of(request.head.fields()).conditions, &Validators::default()) {
+        match judge(
+            &Asked::of(request.head.fields(), &request.location.core).conditions,
+            &Validators::default(),
+        ) {
             Outcome::Send => {}
             Outcome::NotModified => return Step::Respond(not_modified()),
             Outcome::Failed => return Step::Refuse(412),

@@ -69,6 +69,7 @@ async fn go_on(
             },
             Step::Refuse(status) => refusal(&mut request, status),
             Step::Redirect { path, args } => redirect(&mut request, path, args),
+            Step::RedirectNamed(name) => named(&mut request, &name),
             Step::Hang(status) => return hang(client, request, status),
             Step::Wait(pause) => match wait(&client, &mut request, *pause).await {
                 Some(step) => step,

@@ -11,6 +11,18 @@ directives! {
     /// relative one is below the prefix (`-p`). It may hold variables.
     root: Template = "html", in HTTP | SERVER | LOCATION | LOCATION_IF;
 
+    /// What stands for the location's name in paths of files: `location /i/ { alias /srv/images/; }`.
+    /// In a location that is a pattern it is the whole path of the file, with captures. It may hold
+    /// variables.
+    alias: Option<Alias> = "", in LOCATION;
+
+    /// Whether files are sent with an `ETag`, made of their time and size.
+    etag: Flag = "on", in HTTP | SERVER | LOCATION;
+
+    /// When a file counts as unchanged for `If-Modified-Since`: `exact`, when the times are equal;
+    /// `before`, when the file is not newer; `off`, never.
+    if_modified_since: Since = "exact", in HTTP | SERVER | LOCATION;
+
     /// The MIME type of files whose ending no `types` block names, and of `return` with a text.
     default_type: Text = "text/plain", in HTTP | SERVER | LOCATION;
 
@@ -121,15 +133,49 @@ choice! {
     pub enum Satisfy { All = "all", Any = "any" }
 }
 
-/// What can only be said of a whole statement: `root` cannot depend on itself.
-pub fn check(statement: &Statement) -> Option<Fault> {
-    let word = statement.args.first().filter(|_| statement.name.is("root"))?;
+/// What can only be said of a whole statement: `root` and `alias` cannot depend on themselves, and
+/// only one of them can be had.
+pub fn check(statement: &Statement, before: &Written) -> Option<Fault> {
+    let is_path = statement.name.is("root") || statement.name.is("alias");
+    let word = statement.args.first().filter(|_| is_path)?;
+    let name = statement.name.text();
+    for (other, is_there) in [("alias", before.alias.is_some()), ("root", before.root.is_some())] {
+        if is_there && !statement.name.is(other) {
+            let place = statement.name.place;
+            return Some(Fault::new(
+                place,
+                format!(
+                    "\"{name}\" directive is duplicate, \"{other}\" directive was specified earlier"
+                ),
+            ));
+        }
+    }
     let variable = ["document_root", "realpath_root"].into_iter().find(|name| {
         let text = word.text();
         text.contains(&format!("${name}")) || text.contains(&format!("${{{name}}}"))
     })?;
-    let message = format!("the ${variable} variable cannot be used in the \"root\" directive");
+    let message = format!("the ${variable} variable cannot be used in the \"{name}\" directive");
     Some(Fault::new(word.place, message))
+}
+
+/// The path of `alias`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias(pub Template);
+
+impl Value for Alias {
+    const SYNTAX: &'static str = "path";
+    const ARITY: Arity = Arity::exactly(1);
+    // It stands for the name of its own location. What is inside has it from there.
+    const INHERITS: bool = false;
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Template::compile(&args[0], reader.names).map(Self)
+    }
+}
+
+perdura_conf::choice! {
+    /// What `if_modified_since` compares.
+    pub enum Since { Off = "off", Exact = "exact", Before = "before" }
 }
 
 /// `timeout [header_timeout]` of `keepalive_timeout`.

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod auth_basic;
+pub mod autoindex;
 pub mod core;
 pub mod error_log;
 pub mod error_page;
@@ -19,6 +20,7 @@ pub mod resolver;
 pub mod return_status;
 pub mod rewrite;
 pub mod server;
+pub mod try_files;
 pub mod upgrade;
 pub mod upstream;
 
@@ -40,6 +42,8 @@ pub mod scope {
         rewrite,
         resolver,
         index,
+        autoindex,
+        try_files,
         access,
         auth_basic,
         headers,
@@ -59,7 +63,7 @@ pub fn scope_check(
 ) -> Vec<perdura_conf::Fault> {
     let mut faults = proxy::check(statement, &before.proxy);
     faults.extend(index::check(statement));
-    faults.extend(core::check(statement));
+    faults.extend(core::check(statement, &before.core));
     faults.extend(access::check(statement));
     faults.extend(realip::check(statement));
     faults

@@ -3,7 +3,7 @@
 use super::logs::Formats;
 use super::resolver::Setups;
 use super::{Blocks, Builder, set_scope};
-use crate::config::{Endpoint, ErrorTarget, Listen, Map, Types};
+use crate::config::{Alias, Endpoint, ErrorTarget, Listen, Map, Types};
 use crate::modules::scope;
 use crate::upstream::Group;
 use perdura_conf::{Context, Statement, VariableId};
@@ -27,6 +27,7 @@ pub(super) struct Scope {
     pub error_logs: Arc<[ErrorTarget]>,
     /// Some enclosing block, or this one, has an `access_log`.
     pub logs_written: bool,
+    pub alias: Option<Arc<Alias>>,
 }
 
 /// What all servers share while they are read.
@@ -62,6 +63,7 @@ impl Builder<'_> {
         let scope = Scope {
             error_logs: self.error_targets(written.error_log.error_log.as_ref(), Some(main_errors)),
             logs_written: written.log.access_log.is_some(),
+            alias: None,
             types: self.block_types(&blocks, None),
             written,
         };

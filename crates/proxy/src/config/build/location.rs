@@ -3,7 +3,7 @@
 use super::http::{Scope, Shared};
 use super::program::Around;
 use super::{Blocks, Builder, nowhere, set_scope};
-use crate::config::{Location, Locations, Match};
+use crate::config::{Alias, Location, Locations, Match, Replaces};
 use crate::modules::scope;
 use crate::regex::{Case, Regex};
 use crate::upstream::Pass;
@@ -46,7 +46,11 @@ impl Builder<'_> {
             set_scope(&mut written, statement, Context::Location, reader, &mut warnings)
         });
         self.faults.append(&mut warnings);
-        let scope = self.scope(written, &blocks, outer);
+        let alias = written.core.alias.take().flatten();
+        let mut scope = self.scope(written, &blocks, outer);
+        if let Some(alias) = alias {
+            scope.alias = self.alias(alias, &head, statement);
+        }
         let (settings, pass) = self.settled(&head, &scope, shared);
         let around = Around { head: &head, scope: &scope, pass: pass.clone() };
         let program = self.program(&blocks, Some(&around), shared);
@@ -67,13 +71,42 @@ impl Builder<'_> {
             self.error_targets(written.error_log.error_log.as_ref(), Some(&outer.error_logs));
         let logs_written = outer.logs_written || written.log.access_log.is_some();
         self.trusted(&mut written.realip);
+        let alias = match written.core.root {
+            Some(_) => None,
+            None => outer.alias.clone(),
+        };
         written.inherit(&outer.written);
         Scope {
             written,
             types: self.block_types(blocks, Some(&outer.types)),
             error_logs,
             logs_written,
+            alias,
         }
+    }
+
+    /// The alias of a location.
+    fn alias(
+        &mut self,
+        written: crate::modules::core::Alias,
+        head: &Head,
+        statement: &Statement,
+    ) -> Option<Arc<Alias>> {
+        let replaces = match head.kind {
+            Match::Pattern(_) => Replaces::Path,
+            Match::Named => {
+                let inner = statement.block.iter().flatten();
+                let place = inner.map(|one| &one.name).find(|name| name.is("alias"));
+                let place = place.unwrap_or(&statement.name).place;
+                let message = "the \"alias\" directive cannot be used inside the named location";
+                self.faults.push(Fault::new(place, message));
+                return None;
+            }
+            Match::Base | Match::Exact | Match::Prefix | Match::PrefixFirm => {
+                Replaces::Prefix(head.name.len())
+            }
+        };
+        Some(Arc::new(Alias { path: written.0, replaces }))
     }
 
     /// What holds in a block with defaults filled in, and where it passes requests to.
@@ -109,6 +142,7 @@ impl Builder<'_> {
             name: head.name,
             kind: head.kind,
             types: scope.types,
+            alias: scope.alias,
             program: Vec::new(),
             limit_except: None,
             pass,

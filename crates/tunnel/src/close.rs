@@ -70,6 +70,18 @@ closes! {
     Lifetime = 16, "lifetime";
     /// A peer broke the rules of the tunnelled protocol.
     Protocol = 17, "protocol";
+    /// The client ended its connection without TLS's close_notify: somebody may have cut it off.
+    ClientTruncated = 18, "client-truncated";
+    /// The same of the upstream.
+    UpstreamTruncated = 19, "upstream-truncated";
+    /// The client broke the rules of TLS, or reported that we did.
+    ClientTls = 20, "client-tls-error";
+    /// The same of the upstream.
+    UpstreamTls = 21, "upstream-tls-error";
+    /// A key of TLS 1.2 has protected as much as it may, and cannot be changed.
+    KeyLimit = 22, "key-limit";
+    /// The keys of TLS were private to a worker that died.
+    KeysLost = 23, "keys-lost";
 }
 
 impl Close {
@@ -97,6 +109,22 @@ impl Close {
         }
     }
 
+    /// The end of `side`'s stream that TLS does not vouch for.
+    pub const fn truncated(side: Side) -> Close {
+        match side {
+            Side::Client => Close::ClientTruncated,
+            Side::Upstream => Close::UpstreamTruncated,
+        }
+    }
+
+    /// The end because of what `side` did to TLS.
+    pub const fn tls(side: Side) -> Close {
+        match side {
+            Side::Client => Close::ClientTls,
+            Side::Upstream => Close::UpstreamTls,
+        }
+    }
+
     /// The end because `side` took nothing.
     pub const fn send_timeout(side: Side) -> Close {
         match side {
@@ -107,7 +135,16 @@ impl Close {
 
     /// Whether the remaining peer learns of this end by a reset rather than a FIN.
     pub const fn resets(self) -> bool {
-        matches!(self, Close::ClientReset | Close::UpstreamReset)
+        matches!(
+            self,
+            Close::ClientReset
+                | Close::UpstreamReset
+                | Close::ClientTruncated
+                | Close::UpstreamTruncated
+                | Close::ClientTls
+                | Close::UpstreamTls
+                | Close::KeyLimit
+        )
     }
 }
 

@@ -65,6 +65,10 @@ impl Seats {
         Arc::new(Seats { table, records, chunks, notes })
     }
 
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// Reserves a record; `None` at the bound. Must be done before the upstream is dialled.
     pub fn reserve(self: &Arc<Seats>) -> Option<Seat> {
         let mut records = lock(&self.records);
@@ -203,7 +207,7 @@ fn claim(
     if !chunks.claim(named) {
         return Err(RecordFault::Chunk);
     }
-    if !notes.claim(constant.note_granule, constant.note_bytes as usize) {
+    if !notes.claim(constant.note_granule, usize::from(constant.note_bytes)) {
         chunks.unclaim(named);
         return Err(RecordFault::Note);
     }

@@ -6,11 +6,12 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::turn::{Urge, Wire};
-use super::{AdoptFault, Engine, Framing, Handoff, NOTE_MAX, Refused};
+use super::{AdoptFault, Engine, Framing, Handoff, Keeping, NOTE_MAX, Refused};
 use crate::kernel::Hint;
 use crate::poll::Leg;
 use crate::relay::Frames;
-use crate::table::{CHUNK_BYTES, Constant, Mark, Record, State, Token, TunnelId};
+use crate::table::{CHUNK_BYTES, Constant, Mark, Progress, Record, State, Tls, Token, TunnelId};
+use crate::tls::{CONTENT_MAX, Keyring, Owner, Secrets, blocks_of};
 use crate::{Seats, Side};
 
 /// What was reserved for a hand-over; given back unless it goes live.
@@ -42,23 +43,25 @@ impl Engine {
         }
     }
 
-    fn go_live(&self, handoff: &Handoff, now_ms: u64) -> Result<TunnelId, AdoptFault> {
+    fn go_live(&mut self, handoff: &Handoff, now_ms: u64) -> Result<TunnelId, AdoptFault> {
         if !handoff.seat.is_of(&self.seats) {
             return Err(AdoptFault::ForeignSeat);
         }
-        if handoff.tls.iter().any(Option::is_some) {
-            return Err(AdoptFault::Tls);
-        }
         let index = handoff.seat.index();
-        let record = self.table.record(index).ok_or(AdoptFault::ForeignSeat)?;
+        let table = std::sync::Arc::clone(&self.table);
+        let record = table.record(index).ok_or(AdoptFault::ForeignSeat)?;
         let generation = record.generation().wrapping_add(1).max(1);
         let id = TunnelId { index, generation };
-        let reserved = Reserved::take(&self.seats, handoff)?;
+        let seats = std::sync::Arc::clone(&self.seats);
+        let reserved = Reserved::take(&seats, handoff)?;
         let constant = self.constant(handoff, generation, &reserved)?;
         record.write(&constant, self.thread);
         if let Framing::WebSocket { head } = handoff.framing {
             record.start_frames(Side::Client, Frames::starting_at(0));
             record.start_frames(Side::Upstream, Frames::starting_at(u64::from(head)));
+        }
+        if constant.tls.any() {
+            self.start_tls(record, id, handoff)?;
         }
         reserved.fill(self, record, handoff);
         record.set_active_ms(now_ms);
@@ -66,6 +69,9 @@ impl Engine {
         record.set_state(State::Live);
         if let Err(error) = self.register(record, id) {
             record.set_state(State::Free);
+            if constant.tls.any() {
+                self.forget_keys(record, id);
+            }
             return Err(AdoptFault::Register(error.raw_os_error().unwrap_or(0)));
         }
         reserved.keep();
@@ -103,9 +109,31 @@ impl Engine {
             terms: handoff.terms,
             keys: handoff.keys,
             note_granule: reserved.note.map_or(0, |(granule, _)| granule),
-            note_bytes: handoff.note.len() as u32,
+            note_bytes: handoff.note.len() as u16,
+            tls: Tls {
+                legs: handoff.tls.each_ref().map(Option::is_some),
+                private: handoff.keeping == Keeping::Private,
+            },
             started_ms: handoff.started_ms,
         })
+    }
+
+    fn start_tls(
+        &mut self,
+        record: &Record,
+        id: TunnelId,
+        handoff: &Handoff,
+    ) -> Result<(), AdoptFault> {
+        let table = std::sync::Arc::clone(&self.table);
+        let vault = table.vault(id.index).ok_or(AdoptFault::ForeignSeat)?;
+        for side in Side::BOTH {
+            Leg::from_number(record.leg(side))
+                .ready_for_peeking()
+                .map_err(|error| AdoptFault::Leg(error.raw_os_error().unwrap_or(0)))?;
+        }
+        let owner = Owner { id, vault, private: record.tls().private };
+        start_lanes(&mut self.desk.keys, owner, record, &handoff.tls);
+        Ok(())
     }
 
     pub(super) fn register(&self, record: &Record, id: TunnelId) -> std::io::Result<()> {
@@ -132,6 +160,33 @@ impl Engine {
     }
 }
 
+/// Puts the keys where they live, and both directions at their beginning; the record is written
+/// and not live.
+pub(crate) fn start_lanes(
+    keys: &mut Keyring,
+    owner: Owner<'_>,
+    record: &Record,
+    tls: &[Option<Secrets>; 2],
+) {
+    owner.vault.wipe_keys();
+    for side in Side::BOTH {
+        if let Some(secrets) = &tls[side] {
+            keys.begin(owner, side, secrets);
+        }
+    }
+    for source in Side::BOTH {
+        let sealed = tls[source.other()].as_ref().map_or(0, |secrets| secrets.write.seq());
+        owner.vault.lane(source).start(&Progress {
+            open_seq: tls[source].as_ref().map_or(0, |secrets| secrets.read.seq()),
+            seal_seq: sealed,
+            frames: record.frames(source).words(),
+            // The handshake's library sealed so many records of any size.
+            blocks: sealed.saturating_mul(blocks_of(CONTENT_MAX)),
+            ..Progress::default()
+        });
+    }
+}
+
 impl<'s> Reserved<'s> {
     fn take(seats: &'s Seats, handoff: &Handoff) -> Result<Reserved<'s>, AdoptFault> {
         if handoff.first.iter().any(|bytes| bytes.len() > CHUNK_BYTES) {
@@ -154,7 +209,7 @@ impl<'s> Reserved<'s> {
 
     fn fill(&self, engine: &Engine, record: &Record, handoff: &Handoff) {
         if let Some((granule, _)) = self.note {
-            engine.table.note(granule, handoff.note.len() as u32).fill(&handoff.note);
+            engine.table.note(granule, handoff.note.len() as u16).fill(&handoff.note);
         }
         for sink in Side::BOTH {
             if let Some(chunk) = self.chunks[sink] {

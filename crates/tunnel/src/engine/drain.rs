@@ -83,7 +83,8 @@ impl Engine {
             return;
         }
         let Some(record) = self.table.named(id) else { return };
-        let failed = super::repair::relay_of(record).map_or(true, |relay| relay.has_failure());
+        let failed = super::repair::relay_of(&self.table, id.index, record)
+            .map_or(true, |relay| relay.has_failure());
         if failed {
             // One side is gone: there is nobody to be polite to.
             return self.end(id, Close::Drained, now_ms);
@@ -107,7 +108,9 @@ impl Engine {
 
     pub(super) fn is_draining(&self, id: TunnelId) -> bool {
         let record = self.table.named(id);
-        record.is_some_and(|r| super::repair::relay_of(r).is_ok_and(|relay| relay.is_draining()))
+        record.is_some_and(|r| {
+            super::repair::relay_of(&self.table, id.index, r).is_ok_and(|relay| relay.is_draining())
+        })
     }
 }
 

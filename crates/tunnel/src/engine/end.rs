@@ -10,6 +10,7 @@ use super::{Engine, Report, repair, timers};
 use crate::poll::Leg;
 use crate::relay::Relay;
 use crate::table::{Record, State, TunnelId};
+use crate::tls::Owner;
 use crate::{Close, Side};
 
 impl Engine {
@@ -58,7 +59,7 @@ impl Engine {
         if self.live(id).is_none() {
             return;
         }
-        let Ok(relay) = repair::relay_of(record) else {
+        let Ok(relay) = repair::relay_of(&self.table, index, record) else {
             return self.end(id, Close::Damaged, now_ms);
         };
         match timers::deadline(record, &relay) {
@@ -90,7 +91,8 @@ impl Engine {
         else {
             return;
         };
-        let mut relay = repair::relay_of(record).unwrap_or_else(|_| Relay::fresh());
+        let mut relay =
+            repair::relay_of(&table, id.index, record).unwrap_or_else(|_| Relay::fresh());
         relay.handle_close(close);
         record.set_relay(relay.pack());
         record.set_state(State::Closing);
@@ -114,6 +116,9 @@ impl Engine {
                 self.seats.give_chunk(chunk);
             }
         }
+        if record.tls().any() {
+            self.forget_keys(record, id);
+        }
         if let Ok(constant) = record.constant() {
             for side in Side::BOTH {
                 let leg = Leg::from_number(constant.legs[side]);
@@ -124,19 +129,28 @@ impl Engine {
         self.ended.push((id, now_ms));
     }
 
+    /// No key outlives its tunnel.
+    pub(super) fn forget_keys(&mut self, record: &Record, id: TunnelId) {
+        let table = Arc::clone(&self.table);
+        if let Some(vault) = table.vault(id.index) {
+            self.desk.keys.end(Owner { id, vault, private: record.tls().private });
+        }
+    }
+
     fn report(&self, id: TunnelId, ended_ms: u64) -> Option<Report> {
         let record = self.table.named(id)?;
         let report = record.constant().ok().map(|constant| {
             let bytes = constant.note_bytes;
             let note = self.table.note(constant.note_granule, bytes).to_vec();
-            self.seats.give_note(constant.note_granule, bytes as usize);
+            self.seats.give_note(constant.note_granule, usize::from(bytes));
             Report {
                 id,
-                close: repair::relay_of(record).map_or(Close::Damaged, |relay| relay.reason()),
+                close: repair::relay_of(&self.table, id.index, record)
+                    .map_or(Close::Damaged, |relay| relay.reason()),
                 keys: constant.keys,
                 note,
-                read: Side::BOTH.map(|side| record.read(side)),
-                written: Side::BOTH.map(|side| record.written(side)),
+                read: self.table.payload(id.index, record).map(|(read, _)| read),
+                written: self.table.payload(id.index, record).map(|(_, written)| written),
                 started_ms: constant.started_ms,
                 ended_ms,
             }

@@ -82,8 +82,6 @@ pub enum AdoptFault {
     Register(i32),
     /// The kernel's counters of a leg did not come to rest.
     Counters,
-    /// TLS cannot be carried.
-    Tls,
 }
 
 /// A refused hand-over, unchanged: nothing was written and nothing closed.

@@ -6,9 +6,11 @@
 //! in what it waits on.
 
 mod adopt;
+mod desk;
 mod drain;
 mod end;
 mod handoff;
+mod lane;
 mod ready;
 mod recover;
 mod repair;
@@ -24,6 +26,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use adopt::start_lanes;
+#[cfg(not(test))]
+use desk::Desk;
+#[cfg(test)]
+pub(crate) use desk::Desk;
 pub use drain::Drain;
 use drain::Leaving;
 pub use handoff::{
@@ -49,6 +57,8 @@ pub struct Engine {
     seats: Arc<Seats>,
     thread: u16,
     wheel: Wheel,
+    /// For tunnels with TLS.
+    desk: Desk,
     /// The chunk in hand, without which nothing is read.
     spare: Option<u32>,
     /// Tunnels for which no event will come; each marked in its record, so at most one per record.
@@ -140,6 +150,7 @@ impl Engine {
             seats,
             thread,
             wheel: Wheel::new(now_ms),
+            desk: Desk::default(),
             spare: None,
             more: VecDeque::new(),
             starved: Vec::new(),

@@ -6,7 +6,7 @@ use super::turn::{Bench, Outcome, Turn, Turned, Urge};
 use super::{Batch, Engine, Sockets, repair, timers};
 use crate::poll::Event;
 use crate::table::{EVENTS_MAX, Mark, Record, State, Token, TunnelId};
-use crate::{Close, Side};
+use crate::{Close, Side, Table};
 
 impl Engine {
     /// One turn: one batch of events, then what earlier turns left over.
@@ -145,11 +145,12 @@ impl Engine {
             station: table.station(self.thread)?,
             scratch: table.scratch(self.thread),
             spare: &mut self.spare,
+            desk: &mut self.desk,
             wire: &mut wire,
             now_ms,
             mask: self.mask,
         };
-        let before = shape(record);
+        let before = shape(table, id, record);
         let Some(mut turn) = Turn::new(&mut bench, record, id) else {
             self.end(id, Close::Damaged, now_ms);
             return None;
@@ -161,7 +162,7 @@ impl Engine {
             return None;
         }
         // A timer began: the one case in which a deadline comes nearer.
-        if shape(record) != before {
+        if shape(&self.table, id, record) != before {
             self.arm(id);
         }
         Some(turned)
@@ -203,7 +204,7 @@ impl Engine {
     /// Sees to it that the wheel knows of the nearest deadline.
     pub(super) fn arm(&mut self, id: TunnelId) {
         let Some(record) = self.table.named(id) else { return };
-        let Ok(relay) = repair::relay_of(record) else { return };
+        let Ok(relay) = repair::relay_of(&self.table, id.index, record) else { return };
         if let Some((due_ms, _)) = timers::deadline(record, &relay) {
             self.wheel.arm(id.index, due_ms);
         }
@@ -225,7 +226,6 @@ const CHUNK_RETRY_MS: u64 = 50;
 
 /// What decides which timers run.
 #[inline]
-fn shape(record: &Record) -> (u32, [bool; 2]) {
-    let kept = [Side::Client, Side::Upstream].map(|source| record.chunk(source).is_some());
-    (record.relay(), kept)
+fn shape(table: &Table, id: TunnelId, record: &Record) -> (u32, [bool; 2]) {
+    (record.relay(), table.kept(id.index, record))
 }

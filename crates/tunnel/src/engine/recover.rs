@@ -168,6 +168,7 @@ impl Engine {
             station,
             scratch: self.table.scratch(from),
             spare: &mut self.spare,
+            desk: &mut self.desk,
             wire: &mut Sockets,
             now_ms,
             mask: 0,
@@ -200,15 +201,19 @@ impl Engine {
                     Ok(constant) => taken.adopted.push(self.adopted(id, &constant)),
                     Err(why) => {
                         record.set_thread(self.thread);
-                        let leg = why == RecordFault::Leg;
-                        let close = if leg { Close::LegMissing } else { Close::Damaged };
+                        let close = match why {
+                            RecordFault::Leg => Close::LegMissing,
+                            RecordFault::Keys => Close::KeysLost,
+                            _ => Close::Damaged,
+                        };
                         self.end(id, close, now_ms);
                         taken.dropped.push(Dropped { record: id.index, why });
                     }
                 }
             }
             Some(State::Closing) if ours => {
-                let close = relay_of(record).map_or(Close::Damaged, |relay| relay.reason());
+                let close = relay_of(&self.table, id.index, record)
+                    .map_or(Close::Damaged, |relay| relay.reason());
                 let farewell = Farewell::of(close);
                 self.clear_away(record, id, farewell, now_ms);
             }
@@ -229,16 +234,19 @@ impl Engine {
         id: TunnelId,
         how: Registration,
     ) -> Result<Constant, RecordFault> {
-        let constant = check(record)?;
-        if how == Registration::Anew {
-            check_legs(record, &constant)?;
+        let constant = check(&self.table, id.index, record)?;
+        if constant.tls.private {
+            return Err(RecordFault::Keys);
         }
-        self.drop_left_over_chunks(record)?;
+        if how == Registration::Anew {
+            check_legs(&self.table, id.index, record, &constant)?;
+        }
+        self.drop_left_over_chunks(id, record)?;
         if how == Registration::Anew || !record.marked(Mark::Registered) {
             self.register(record, id).map_err(|_| RecordFault::Leg)?;
         }
         record.set_thread(self.thread);
-        if relay_of(record)?.is_draining() {
+        if relay_of(&self.table, id.index, record)?.is_draining() {
             // It may have died between the beginning and the first turn.
             record.mark(Mark::Kick);
         }
@@ -250,8 +258,8 @@ impl Engine {
     }
 
     /// The one thing that a death between two stores leaves untidy.
-    fn drop_left_over_chunks(&self, record: &Record) -> Result<(), RecordFault> {
-        let relay = relay_of(record)?;
+    fn drop_left_over_chunks(&self, id: TunnelId, record: &Record) -> Result<(), RecordFault> {
+        let relay = relay_of(&self.table, id.index, record)?;
         for source in Side::BOTH {
             if relay.pipe(source).has_given_up()
                 && let Some((chunk, _)) = record.chunk(source)
@@ -292,8 +300,13 @@ fn blame(record: &Record, death: Death) -> Result<(), RecordFault> {
 const STRIKES_MAX: u32 = 2;
 
 /// Both numbers are the sockets that the record names, and the kernel agrees with the positions.
-pub(super) fn check_legs(record: &Record, constant: &Constant) -> Result<(), RecordFault> {
-    let relay = relay_of(record)?;
+pub(super) fn check_legs(
+    table: &Table,
+    index: u32,
+    record: &Record,
+    constant: &Constant,
+) -> Result<(), RecordFault> {
+    let relay = relay_of(table, index, record)?;
     for side in Side::BOTH {
         let leg = Leg::from_number(constant.legs[side]);
         if leg.cookie().ok() != Some(constant.cookies[side]) {

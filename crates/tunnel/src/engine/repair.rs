@@ -11,7 +11,7 @@ use crate::kernel::Hint;
 use crate::poll::Leg;
 use crate::relay::{CloseFrame, Pipe, Relay};
 use crate::table::{
-    CHUNK_BYTES, Constant, Record, RecordFault, Span, State, TunnelId, crash_point,
+    CHUNK_BYTES, Constant, Record, RecordFault, Span, State, Table, TunnelId, crash_point,
 };
 
 /// Repairs the noted owner of this bench's station. Does nothing if there is none. May be repeated.
@@ -26,17 +26,75 @@ pub(crate) fn repair_owner<W: Wire>(
     if record.state() != Some(State::Live) {
         return Ok(());
     }
-    repair(bench, record, token.side, base).map_err(|fault| (token.id, fault))
+    let index = token.id.index;
+    if record.tls().any() {
+        return repair_lanes(bench, record, index).map_err(|fault| (token.id, fault));
+    }
+    repair(bench, record, index, token.side, base).map_err(|fault| (token.id, fault))
+}
+
+/// Where TLS is, nothing has to be saved, only the kernel's counters to be noted: what is on its
+/// way is made again from what was proposed.
+fn repair_lanes<W: Wire>(
+    bench: &mut Bench<'_, W>,
+    record: &Record,
+    index: u32,
+) -> Result<(), RecordFault> {
+    let constant = record.constant()?;
+    let relay = relay_of(bench.table, index, record)?;
+    for side in Side::BOTH {
+        let (read, written) = ask(bench, record, &constant, &relay, side)?;
+        // A direction past its end has nothing in motion, and the kernel may count a FIN.
+        if !matches!(relay.pipe(side), Pipe::Ending | Pipe::Ended | Pipe::Broken) {
+            record.set_read(side, read.max(record.read(side)));
+        }
+        if !matches!(relay.pipe(side.other()), Pipe::Ended | Pipe::Left | Pipe::Broken) {
+            record.set_written(side, written.max(record.written(side)));
+        }
+    }
+    check_lanes(bench.table, index, record, &relay)
+}
+
+/// Whether the positions of a record with TLS can be true: between what is done and what was
+/// proposed.
+fn check_lanes(
+    table: &Table,
+    index: u32,
+    record: &Record,
+    relay: &Relay,
+) -> Result<(), RecordFault> {
+    let vault = table.vault(index).ok_or(RecordFault::Lane)?;
+    for source in Side::BOTH {
+        let lane = vault.lane(source);
+        let now = lane.current().ok_or(RecordFault::Lane)?;
+        let next = lane.proposed().unwrap_or(Some(now)).ok_or(RecordFault::Lane)?;
+        let sink = source.other();
+        let (read, written) = (record.read(source), record.written(sink));
+        let pipe = relay.pipe(source);
+        let made = match pipe {
+            Pipe::Ended | Pipe::Left | Pipe::Broken | Pipe::Leaving => continue,
+            // What was read behind the Close frame was thrown away.
+            Pipe::Bidden => now.made..=next.made,
+            Pipe::Ending if relay.is_draining() => now.made..=next.made,
+            _ if (now.read..=next.read).contains(&read) => now.made..=next.made,
+            _ => return Err(RecordFault::Position),
+        };
+        if !made.contains(&written) || now.first > record.first(sink) {
+            return Err(RecordFault::Position);
+        }
+    }
+    Ok(())
 }
 
 fn repair<W: Wire>(
     bench: &mut Bench<'_, W>,
     record: &Record,
+    index: u32,
     source: Side,
     base: u64,
 ) -> Result<(), RecordFault> {
     let constant = record.constant()?;
-    let relay = relay_of(record)?;
+    let relay = relay_of(bench.table, index, record)?;
     match relay.pipe(source) {
         Pipe::Open | Pipe::Held => repair_passing(bench, record, &constant, &relay, source, base),
         Pipe::Sealed => {
@@ -154,9 +212,13 @@ fn ask<W: Wire>(
 }
 
 /// Checks everything about a live record that can be checked without the kernel.
-pub(crate) fn check(record: &Record) -> Result<Constant, RecordFault> {
+pub(crate) fn check(table: &Table, index: u32, record: &Record) -> Result<Constant, RecordFault> {
     let constant = record.constant()?;
-    let relay = relay_of(record)?;
+    let relay = relay_of(table, index, record)?;
+    if constant.tls.any() {
+        check_lanes(table, index, record, &relay)?;
+        return Ok(constant);
+    }
     for source in Side::BOTH {
         match relay.pipe(source) {
             Pipe::Open | Pipe::Held => record.check_positions(source)?,
@@ -169,7 +231,6 @@ pub(crate) fn check(record: &Record) -> Result<Constant, RecordFault> {
     Ok(constant)
 }
 
-pub(crate) fn relay_of(record: &Record) -> Result<Relay, RecordFault> {
-    let kept = Side::BOTH.map(|source| record.chunk(source).is_some());
-    Relay::unpack(record.relay(), kept).ok_or(RecordFault::Relay)
+pub(crate) fn relay_of(table: &Table, index: u32, record: &Record) -> Result<Relay, RecordFault> {
+    Relay::unpack(record.relay(), table.kept(index, record)).ok_or(RecordFault::Relay)
 }

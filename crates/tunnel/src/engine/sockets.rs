@@ -22,6 +22,25 @@ impl Wire for Sockets {
         leg.send(from)
     }
 
+    #[inline]
+    fn peek(&mut self, leg: Leg, into: &mut [u8]) -> Got {
+        leg.peek(into)
+    }
+
+    #[inline]
+    fn discard(&mut self, leg: Leg, over: Span<'_>) -> Got {
+        leg.discard(over)
+    }
+
+    #[inline]
+    fn send_bytes(&mut self, leg: Leg, from: &[u8]) -> Got {
+        leg.send_bytes(from)
+    }
+
+    fn is_ending(&mut self, leg: Leg) -> bool {
+        leg.is_ending()
+    }
+
     fn shut(&mut self, leg: Leg) {
         // Not connected any more: reading will tell, and there is nobody to send a FIN to.
         let _ = leg.shut();

@@ -33,6 +33,8 @@ struct Taken {
     note: Option<(u32, usize)>,
     /// By source.
     chunks: [Option<u32>; 2],
+    /// The record whose vault holds copied keys.
+    vault: Option<u32>,
 }
 
 /// Why a tunnel of another process cannot go on here.
@@ -72,8 +74,12 @@ impl Engine {
             .filter(|record| record.state() == Some(State::Live))
             .ok_or(TransferFault::Unknown)?;
         let constant = theirs.constant()?;
+        if constant.tls.private {
+            return Err(RecordFault::Keys.into());
+        }
         let ours = self.table.record(seat.index()).ok_or(TransferFault::NoRoom)?;
-        let mut taken = Taken { seats: Arc::clone(&self.seats), note: None, chunks: [None; 2] };
+        let mut taken =
+            Taken { seats: Arc::clone(&self.seats), note: None, chunks: [None; 2], vault: None };
         let note = self.copy_note(other, &constant, &mut taken)?;
         let generation = ours.generation().wrapping_add(1).max(1);
         let constant = Constant {
@@ -84,6 +90,10 @@ impl Engine {
         };
         ours.write(&constant, self.thread);
         self.table.copy_moving(seat.index(), other, id.index);
+        if constant.tls.any() {
+            taken.vault = Some(seat.index());
+            self.table.copy_vault(seat.index(), other, id.index);
+        }
         for source in Side::BOTH {
             let Some((number, base)) = ours.chunk(source) else { continue };
             let bytes = other.chunk(number);
@@ -96,8 +106,8 @@ impl Engine {
             ours.set_chunk(source, chunk, base);
         }
         ours.unmark(Mark::Registered);
-        let checked = check(ours)?;
-        check_legs(ours, &checked)?;
+        let checked = check(&self.table, seat.index(), ours)?;
+        check_legs(&self.table, seat.index(), ours, &checked)?;
         let id = TunnelId { index: seat.index(), generation };
         Ok(Prepared { seat, legs, id, taken })
     }
@@ -143,6 +153,9 @@ impl Engine {
         // The other process holds the sockets too: closing ours takes them out of no epoll
         // instance.
         Side::BOTH.iter().for_each(|&side| self.epoll.remove(Leg::from_number(record.leg(side))));
+        if record.tls().any() {
+            self.forget_keys(record, id);
+        }
         record.set_state(State::Free);
         self.wheel.disarm(id.index);
         self.len -= 1;
@@ -156,7 +169,7 @@ impl Engine {
                 drop(leg.into_owned());
             }
         }
-        self.seats.give_note(constant.note_granule, constant.note_bytes as usize);
+        self.seats.give_note(constant.note_granule, usize::from(constant.note_bytes));
         self.seats.release(id.index);
         Some(released)
     }
@@ -167,7 +180,8 @@ impl Engine {
         let table = Arc::clone(&self.table);
         for id in self.ids() {
             let Some(record) = table.named(id) else { continue };
-            let checked = check(record).and_then(|constant| check_legs(record, &constant));
+            let checked = check(&table, id.index, record)
+                .and_then(|constant| check_legs(&table, id.index, record, &constant));
             match checked {
                 Ok(()) => self.kick(id),
                 Err(_) => {
@@ -183,7 +197,7 @@ impl Engine {
         constant: &Constant,
         taken: &mut Taken,
     ) -> Result<u32, TransferFault> {
-        let bytes = constant.note_bytes as usize;
+        let bytes = usize::from(constant.note_bytes);
         let note = other.note(constant.note_granule, constant.note_bytes);
         if note.len() != bytes || bytes > NOTE_MAX {
             return Err(RecordFault::Note.into());
@@ -198,12 +212,15 @@ impl Engine {
 impl Taken {
     /// The record owns it now.
     fn keep(mut self) {
-        (self.note, self.chunks) = (None, [None; 2]);
+        (self.note, self.chunks, self.vault) = (None, [None; 2], None);
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
+        if let Some(vault) = self.vault.take().and_then(|index| self.seats.table().vault(index)) {
+            vault.wipe_keys();
+        }
         if let Some((granule, bytes)) = self.note.take() {
             self.seats.give_note(granule, bytes);
         }

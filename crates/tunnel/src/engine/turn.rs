@@ -8,16 +8,28 @@
 
 use std::io;
 
+use super::desk::Desk;
 use crate::kernel::{Counts, Hint};
 use crate::poll::{Got, Leg};
 use crate::relay::{CloseFrame, Pipe, Relay, Step};
-use crate::table::{CHUNK_BYTES, Mark, Record, Span, Station, Table, Token, TunnelId, crash_point};
+use crate::table::{
+    CHUNK_BYTES, Mark, Record, Span, Station, Table, Tls, Token, TunnelId, Vault, crash_point,
+};
 use crate::{Close, Seats, Side};
 
 /// The system calls that touch a leg's stream.
 pub(crate) trait Wire {
     fn recv(&mut self, leg: Leg, into: Span<'_>) -> Got;
     fn send(&mut self, leg: Leg, from: Span<'_>) -> Got;
+    /// Copies what could be read, and leaves it there.
+    fn peek(&mut self, leg: Leg, into: &mut [u8]) -> Got;
+    /// Takes out as many bytes as `over` is long, which were looked at; they may or may not come to
+    /// lie in it.
+    fn discard(&mut self, leg: Leg, over: Span<'_>) -> Got;
+    /// As `send`, from private memory.
+    fn send_bytes(&mut self, leg: Leg, from: &[u8]) -> Got;
+    /// Whether nothing more will come than what is there.
+    fn is_ending(&mut self, leg: Leg) -> bool;
     /// Sends the FIN. Repeating it changes nothing; a failure shows again when reading.
     fn shut(&mut self, leg: Leg);
     fn counts(&mut self, leg: Leg, hint: Hint) -> io::Result<Option<Counts>>;
@@ -31,6 +43,7 @@ pub(crate) struct Bench<'b, W> {
     pub(crate) scratch: Span<'b>,
     /// The chunk that must be in hand before anything is read into the scratch.
     pub(crate) spare: &'b mut Option<u32>,
+    pub(crate) desk: &'b mut Desk,
     pub(crate) wire: &'b mut W,
     pub(crate) now_ms: u64,
     /// Masks the Close frames of a drain.
@@ -72,10 +85,13 @@ pub(crate) struct Turned {
 
 /// The turn of one tunnel.
 pub(crate) struct Turn<'t, 'b, W> {
-    bench: &'t mut Bench<'b, W>,
-    record: &'b Record,
-    id: TunnelId,
-    relay: Relay,
+    pub(super) bench: &'t mut Bench<'b, W>,
+    pub(super) record: &'b Record,
+    pub(super) id: TunnelId,
+    pub(super) relay: Relay,
+    pub(super) tls: Tls,
+    /// What carries both directions if a leg speaks TLS.
+    vault: Option<&'b Vault>,
     urges: [Urge; 2],
 }
 
@@ -87,24 +103,33 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         record: &'b Record,
         id: TunnelId,
     ) -> Option<Turn<'t, 'b, W>> {
-        let kept = [Side::Client, Side::Upstream].map(|source| record.chunk(source).is_some());
-        let relay = Relay::unpack(record.relay(), kept)?;
-        Some(Turn { bench, record, id, relay, urges: [Urge::Nothing; 2] })
+        let relay = Relay::unpack(record.relay(), bench.table.kept(id.index, record))?;
+        let tls = record.tls();
+        let vault = if tls.any() { Some(bench.table.vault(id.index)?) } else { None };
+        Some(Turn { bench, record, id, relay, tls, vault, urges: [Urge::Nothing; 2] })
     }
 
     /// `side` may have bytes or its end to give.
     #[inline]
     pub(crate) fn readable(&mut self, side: Side, urge: Urge) {
         // What waits for the sink goes first; reading follows by itself once it is gone.
-        if !self.relay.pipe(side).waits_for_sink() {
+        if !self.waits_for_sink(side) {
             self.urge(side, urge);
         }
+    }
+
+    #[inline]
+    fn waits_for_sink(&self, source: Side) -> bool {
+        let pipe = self.relay.pipe(source);
+        // What was proposed and given up is not waited for.
+        let proposed = |vault: &Vault| !pipe.is_silent() && vault.lane(source).is_proposed();
+        pipe.waits_for_sink() || self.vault.is_some_and(proposed)
     }
 
     /// `side` may take bytes again.
     #[inline]
     pub(crate) fn writable(&mut self, side: Side) {
-        if self.relay.pipe(side.other()).waits_for_sink() {
+        if self.waits_for_sink(side.other()) {
             self.urge(side.other(), Urge::ReadDry);
         }
     }
@@ -158,7 +183,10 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         for source in [Side::Client, Side::Upstream, Side::Client] {
             let urge = std::mem::replace(&mut self.urges[source], Urge::Nothing);
             if urge != Urge::Nothing {
-                outcome[source] = self.pump(source, urge);
+                outcome[source] = match self.vault {
+                    None => self.pump(source, urge),
+                    Some(vault) => self.pump_lane(vault, source, urge),
+                };
             }
         }
         Turned { over: self.relay.verdict(), outcome }
@@ -358,7 +386,7 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
 
     /// Reads what nobody gets any more, to learn of the end behind it.
     #[cold]
-    fn throw_away(&mut self, source: Side) -> Reading {
+    pub(super) fn throw_away(&mut self, source: Side) -> Reading {
         self.own(source, 0);
         match self.bench.wire.recv(self.leg(source), self.bench.scratch) {
             Got::Bytes(0) => {
@@ -434,13 +462,13 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     }
 
     /// What the sink did not take is lost with it, but it may have sent something before it failed.
-    fn sink_failed(&mut self, source: Side, fault: crate::relay::Fault) {
+    pub(super) fn sink_failed(&mut self, source: Side, fault: crate::relay::Fault) {
         self.change(|relay| relay.handle_sink_failed(source, fault));
         self.readable(source.other(), Urge::ReadDry);
     }
 
     /// Lets the relay move and notes where it is now.
-    fn change(&mut self, event: impl FnOnce(&mut Relay)) {
+    pub(super) fn change(&mut self, event: impl FnOnce(&mut Relay)) {
         let before = self.relay.parting();
         event(&mut self.relay);
         let parts = self.relay.is_draining() && self.relay.parting() != before;
@@ -459,18 +487,18 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
     }
 
     #[inline]
-    fn own(&self, source: Side, base: u64) {
+    pub(super) fn own(&self, source: Side, base: u64) {
         self.bench.station.own(Token { id: self.id, side: source }, base);
     }
 
     #[inline]
-    fn leg(&self, side: Side) -> Leg {
+    pub(super) fn leg(&self, side: Side) -> Leg {
         Leg::from_number(self.record.leg(side))
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
+pub(super) enum Reading {
     Continue,
     Stop,
 }

@@ -87,6 +87,66 @@ impl Leg {
         }
     }
 
+    /// Copies what could be read, and leaves it there.
+    #[inline]
+    pub(crate) fn peek(self, into: &mut [u8]) -> Got {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+        loop {
+            // SAFETY: `into` is writable for its length.
+            let got = unsafe { libc::recv(self.0, into.as_mut_ptr().cast(), into.len(), flags) };
+            if let Some(got) = Got::of(got) {
+                return got;
+            }
+        }
+    }
+
+    /// Takes as many bytes out as `over` is long. TCP does not even copy them (tcp(7), MSG_TRUNC);
+    /// other sockets do.
+    #[inline]
+    pub(crate) fn discard(self, over: Span<'_>) -> Got {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+        loop {
+            // SAFETY: `over` is mapped and writable for its length.
+            let got = unsafe { libc::recv(self.0, over.ptr().cast(), over.len(), flags) };
+            if let Some(got) = Got::of(got) {
+                return got;
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn send_bytes(self, from: &[u8]) -> Got {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        loop {
+            // SAFETY: `from` is readable for its length.
+            let got = unsafe { libc::send(self.0, from.as_ptr().cast(), from.len(), flags) };
+            if let Some(got) = Got::of(got) {
+                return got;
+            }
+        }
+    }
+
+    /// Whether the peer's FIN or an error has come: then what is there to read is all there will
+    /// be.
+    pub(crate) fn is_ending(self) -> bool {
+        let mut poll = libc::pollfd { fd: self.0, events: libc::POLLRDHUP, revents: 0 };
+        // SAFETY: one valid entry.
+        let ready = unsafe { libc::poll(&mut poll, 1, 0) };
+        ready != 0
+    }
+
+    /// Readies the socket for being looked at without being read: urgent bytes stay in line, so
+    /// that what was seen is what is taken out, and a whole record fits into its buffer.
+    pub(crate) fn ready_for_peeking(self) -> io::Result<()> {
+        self.with(|fd| {
+            rustix::net::sockopt::set_socket_oobinline(fd, true)?;
+            if rustix::net::sockopt::socket_recv_buffer_size(fd)? < RECV_BUFFER_MIN {
+                rustix::net::sockopt::set_socket_recv_buffer_size(fd, RECV_BUFFER_MIN)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Ends our direction. Repeating it changes nothing.
     pub(crate) fn shut(self) -> io::Result<()> {
         self.with(|fd| Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Write)?))
@@ -114,6 +174,9 @@ impl Got {
         }
     }
 }
+
+/// Four records; the kernel counts its own overhead too.
+const RECV_BUFFER_MIN: usize = 64 * 1024;
 
 impl AsRawFd for Leg {
     fn as_raw_fd(&self) -> i32 {

@@ -55,7 +55,6 @@ impl Frames {
     }
 
     /// Whether a Close frame of the peer's own is under way to the sink, or there.
-    #[cfg(test)]
     pub(crate) const fn is_closed(self) -> bool {
         self.position() == Frames::CLOSED.position()
     }

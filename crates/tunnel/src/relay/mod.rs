@@ -50,6 +50,10 @@ pub(crate) enum Fault {
     Reset,
     /// Anything else: timed out, unreachable, not a socket.
     Lost,
+    /// Its stream ended without the close_notify that TLS ends with.
+    Truncated,
+    /// It broke the rules of TLS, or said that we did.
+    Tls,
 }
 
 impl Relay {
@@ -99,6 +103,12 @@ impl Relay {
             failure,
         })
         .filter(|relay| relay.pack() == word)
+    }
+
+    /// Whether the word says that what comes from `source` is passed on.
+    pub(crate) fn passes(word: u32, source: Side) -> bool {
+        let at = source.index() as u32;
+        word >> (2 * at) & 3 == 0 && word >> (PARTING_SHIFT + at) & 1 == 0
     }
 
     /// Everything but whether bytes are kept, which the chunk words alone tell.
@@ -201,6 +211,12 @@ impl Relay {
         self.failure.get_or_insert(close);
     }
 
+    /// Nothing moves any more, for a reason that is neither side's.
+    pub(crate) fn handle_given_up(&mut self, close: Close) {
+        self.handle_close(close);
+        self.pipes = self.pipes.map(Pipe::broken);
+    }
+
     /// Whether it is being drained.
     #[inline]
     pub(crate) fn is_draining(&self) -> bool {
@@ -246,6 +262,8 @@ impl Relay {
         self.failure.get_or_insert(match fault {
             Fault::Reset => Close::reset(side),
             Fault::Lost => Close::lost(side),
+            Fault::Truncated => Close::truncated(side),
+            Fault::Tls => Close::tls(side),
         });
     }
 }

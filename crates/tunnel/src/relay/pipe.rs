@@ -79,6 +79,11 @@ impl Pipe {
         matches!(self, Pipe::Held | Pipe::Sealed)
     }
 
+    /// Whether the sink gets nothing more.
+    pub(crate) fn is_silent(self) -> bool {
+        matches!(self, Pipe::Bidden | Pipe::Left | Pipe::Ended | Pipe::Broken)
+    }
+
     /// Whether the source's bytes become the sink's, so that the positions depend on each other.
     pub(crate) fn passes_on(self) -> bool {
         matches!(self, Pipe::Open | Pipe::Held)

@@ -6,6 +6,7 @@
 use super::Head;
 use super::record::RECORD_BYTES;
 use super::station::Station;
+use super::vault::VAULT_BYTES;
 
 /// How much a table holds. The memory is sparse: what is not used costs address space only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub struct Limits {
 pub(super) struct Layout {
     scratches: usize,
     records: usize,
+    vaults: usize,
     pub(super) notes: usize,
     chunks: usize,
     pub(super) len: usize,
@@ -43,10 +45,12 @@ impl Layout {
         let threads = usize::from(limits.threads);
         let scratches = PAGE + threads * STATION_BYTES;
         let records = scratches + threads * CHUNK_BYTES;
-        let notes = (records + limits.records as usize * RECORD_BYTES).next_multiple_of(PAGE);
+        let count = limits.records as usize;
+        let vaults = (records + count * RECORD_BYTES).next_multiple_of(PAGE);
+        let notes = (vaults + count * VAULT_BYTES).next_multiple_of(PAGE);
         let chunks = (notes + usize::try_from(limits.note_bytes).ok()?).next_multiple_of(PAGE);
         let len = chunks + limits.chunks as usize * CHUNK_BYTES;
-        Some(Layout { scratches, records, notes, chunks, len })
+        Some(Layout { scratches, records, vaults, notes, chunks, len })
     }
 
     pub(super) fn station(&self, thread: u16) -> usize {
@@ -63,6 +67,10 @@ impl Layout {
 
     pub(super) fn record(&self, index: u32) -> usize {
         self.records + index as usize * RECORD_BYTES
+    }
+
+    pub(super) fn vault(&self, index: u32) -> usize {
+        self.vaults + index as usize * VAULT_BYTES
     }
 
     pub(super) fn chunk(&self, chunk: u32) -> usize {

@@ -15,6 +15,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use super::record::Record;
 use super::station::Station;
+use super::vault::Vault;
 use super::{Head, TableFault};
 
 /// A mapped memfd of fixed size.
@@ -30,12 +31,14 @@ pub(crate) struct Map {
 /// `repr(C)`, every field an atomic integer, no padding that matters, valid for every bit pattern.
 pub(crate) unsafe trait Shared {}
 
-// SAFETY: all three are repr(C) and made of atomic integers only.
+// SAFETY: all four are repr(C) and made of atomic integers only.
 unsafe impl Shared for Head {}
 // SAFETY: as above.
 unsafe impl Shared for Record {}
 // SAFETY: as above.
 unsafe impl Shared for Station {}
+// SAFETY: as above.
+unsafe impl Shared for Vault {}
 
 // SAFETY: the mapping lives as long as the value, and is only reached through atomics and raw
 // copies.

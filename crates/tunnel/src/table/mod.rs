@@ -1,6 +1,6 @@
 //! The tunnel table: one sparse memfd, sized once, that holds everything a successor needs.
 //!
-//! In order: head, one station and one scratch per thread, records, note slab, chunk pool. It
+//! In order: head, one station and one scratch per thread, records, vaults, note slab, chunk pool. It
 //! allocates nothing itself (free lists live in private memory, see `seats`). Made by the master
 //! before the worker; read by `perdura tunnels`.
 
@@ -10,6 +10,7 @@ mod record;
 mod snapshot;
 mod station;
 mod token;
+mod vault;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -22,14 +23,16 @@ pub(crate) use map::Span;
 #[cfg(test)]
 pub(crate) use record::RECORD_BYTES;
 pub use record::RecordFault;
-pub(crate) use record::{Constant, Mark, Record, State};
+pub(crate) use record::{Constant, Mark, Record, State, Tls};
 pub use snapshot::{LiveTunnel, Snapshot};
 pub(crate) use station::{Station, crash_point};
 pub(crate) use token::Token;
 pub use token::TunnelId;
+pub(crate) use vault::{Deed, Flow, Lane, Progress, SKIP_MASK, SlotWords, VAULT_BYTES, Vault};
 
 use crate::Side;
 use crate::poll::Leg;
+use crate::relay::Relay;
 pub(crate) use layout::EVENTS_MAX;
 
 /// The shared table. `Send` and `Sync`; used through an `Arc`.
@@ -139,6 +142,46 @@ impl Table {
         inside.then(|| self.map.at(self.layout.record(index)))
     }
 
+    /// The vault beside a record. To look at one of a record without TLS would give it memory.
+    pub(crate) fn vault(&self, index: u32) -> Option<&Vault> {
+        let inside = index < self.limits.records;
+        inside.then(|| self.map.at(self.layout.vault(index)))
+    }
+
+    /// For which sources bytes are on their way that the sink did not take: the record names a
+    /// chunk, or with TLS, what was proposed is not done.
+    #[inline]
+    pub(crate) fn kept(&self, index: u32, record: &Record) -> [bool; 2] {
+        if record.tls().any() {
+            return self.proposed(index, record.relay());
+        }
+        [Side::Client, Side::Upstream].map(|source| record.chunk(source).is_some())
+    }
+
+    fn proposed(&self, index: u32, relay: u32) -> [bool; 2] {
+        let vault = self.vault(index);
+        Side::BOTH.map(|source| {
+            Relay::passes(relay, source)
+                && vault.is_some_and(|vault| vault.lane(source).is_proposed())
+        })
+    }
+
+    /// Bytes of the tunnelled protocol that were read from and written to each side. Without TLS
+    /// that is what went over the wire.
+    pub(crate) fn payload(&self, index: u32, record: &Record) -> [(u64, u64); 2] {
+        if !record.tls().any() {
+            return Side::BOTH.map(|side| (record.read(side), record.written(side)));
+        }
+        let lanes = self.vault(index);
+        let passed = Side::BOTH.map(|source| {
+            lanes.and_then(|vault| vault.lane(source).current()).map_or(0, |lane| lane.passed)
+        });
+        Side::BOTH.map(|side| {
+            let first = u64::from(record.first(side.other()));
+            (passed[side].saturating_sub(first), passed[side.other()])
+        })
+    }
+
     /// The record that `id` names, whatever its state.
     #[inline]
     pub(crate) fn named(&self, id: TunnelId) -> Option<&Record> {
@@ -177,12 +220,12 @@ impl Table {
     }
 
     /// The bytes of a note; empty unless it lies inside the slab.
-    pub(crate) fn note(&self, granule: u32, bytes: u32) -> Span<'_> {
+    pub(crate) fn note(&self, granule: u32, bytes: u16) -> Span<'_> {
         let start = granule as usize * NOTE_GRANULE;
-        if start + bytes as usize > self.limits.note_bytes as usize {
+        if start + usize::from(bytes) > self.limits.note_bytes as usize {
             return self.map.span(0, 0);
         }
-        self.map.span(self.layout.notes + start, bytes as usize)
+        self.map.span(self.layout.notes + start, usize::from(bytes))
     }
 
     /// A copy of every live tunnel, one after the other, while the engines go on.
@@ -236,10 +279,19 @@ impl Table {
         self.map.span(bytes(self, index), to).part(from, to).fill_from(theirs);
     }
 
+    /// Copies another table's vault.
+    pub(crate) fn copy_vault(&self, index: u32, other: &Table, theirs: u32) {
+        let theirs = other.map.span(other.layout.vault(theirs), VAULT_BYTES);
+        self.map.span(self.layout.vault(index), VAULT_BYTES).fill_from(theirs);
+    }
+
     /// Frees the record of a tunnel that goes on in another process, when no worker is alive to
     /// release it. Its descriptors are the caller's to close.
     pub fn forget(&self, id: TunnelId) {
         if let Some(record) = self.named(id).filter(|record| record.state() == Some(State::Live)) {
+            if let Some(vault) = self.vault(id.index).filter(|_| record.tls().any()) {
+                vault.wipe_keys();
+            }
             record.set_state(State::Free);
         }
     }
@@ -291,7 +343,7 @@ impl Table {
 
 const MAGIC: u64 = u64::from_le_bytes(*b"PERDTUNL");
 /// Changes with every change of the layout, a record's included.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -310,7 +362,7 @@ mod tests {
         assert!(again.station(1).is_some() && again.station(2).is_none());
         assert_eq!(again.chunk(4).len(), 0);
         assert_eq!(again.note(64, 1).len(), 0);
-        assert_eq!(again.note(u32::MAX, u32::MAX).len(), 0);
+        assert_eq!(again.note(u32::MAX, u16::MAX).len(), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! and is covered by a checksum; the other half moves. The engine writes it; snapshots and adoption
 //! read it as hostile input.
 
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::CHUNK_BYTES;
 use super::station::crash_point;
@@ -41,7 +41,8 @@ pub(crate) struct Record {
     terms: [AtomicU32; 4],
     keys: [AtomicU64; 2],
     note_granule: AtomicU32,
-    note_bytes: AtomicU32,
+    note_bytes: AtomicU16,
+    tls: AtomicU16,
     started_ms: AtomicU64,
     // Moving.
     state: AtomicU32,
@@ -75,8 +76,18 @@ pub(crate) struct Constant {
     pub(crate) terms: Terms,
     pub(crate) keys: [u64; 2],
     pub(crate) note_granule: u32,
-    pub(crate) note_bytes: u32,
+    pub(crate) note_bytes: u16,
+    pub(crate) tls: Tls,
     pub(crate) started_ms: u64,
+}
+
+/// Which legs speak TLS, and where their keys are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// By side.
+    pub(crate) legs: [bool; 2],
+    /// The keys are in the memory of the worker that adopted it, and in no vault.
+    pub(crate) private: bool,
 }
 
 /// Why a record cannot be believed.
@@ -104,6 +115,10 @@ pub enum RecordFault {
     Counters,
     /// Its adoption has crashed the worker again and again.
     Crashed,
+    /// What its TLS legs have come to is nothing that the engine writes.
+    Lane,
+    /// The keys of its TLS legs are gone with the worker that had them.
+    Keys,
 }
 
 impl Record {
@@ -129,6 +144,7 @@ impl Record {
         }
         self.note_granule.store(c.note_granule, Ordering::Relaxed);
         self.note_bytes.store(c.note_bytes, Ordering::Relaxed);
+        self.tls.store(c.tls.word(), Ordering::Relaxed);
         self.started_ms.store(c.started_ms, Ordering::Relaxed);
         self.thread.store(u32::from(thread), Ordering::Relaxed);
         self.relay.store(0, Ordering::Relaxed);
@@ -155,6 +171,7 @@ impl Record {
             keys: pair64(&self.keys),
             note_granule: self.note_granule.load(Ordering::Relaxed),
             note_bytes: self.note_bytes.load(Ordering::Relaxed),
+            tls: Tls::of(self.tls.load(Ordering::Relaxed)).ok_or(RecordFault::Lane)?,
             started_ms: self.started_ms.load(Ordering::Relaxed),
         };
         if constant.checksum() != self.checksum.load(Ordering::Relaxed) {
@@ -168,6 +185,13 @@ impl Record {
 
     pub(crate) fn generation(&self) -> u32 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Which legs speak TLS. A record with any has a vault, and its positions count bytes on the
+    /// wire.
+    #[inline]
+    pub(crate) fn tls(&self) -> Tls {
+        Tls::of(self.tls.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     pub(crate) fn terms(&self) -> Terms {
@@ -341,6 +365,11 @@ impl Record {
         crash_point();
     }
 
+    /// Bytes that go first to `sink`.
+    pub(crate) fn first(&self, sink: Side) -> u32 {
+        self.first[sink].load(Ordering::Relaxed)
+    }
+
     /// The end of the stream that flows from `source`: what goes first plus what was read.
     #[inline]
     pub(crate) fn end(&self, source: Side) -> u64 {
@@ -445,6 +474,23 @@ impl Mark {
     }
 }
 
+impl Tls {
+    /// Whether any leg does.
+    #[inline]
+    pub(crate) fn any(self) -> bool {
+        self.legs[0] || self.legs[1]
+    }
+
+    fn word(self) -> u16 {
+        u16::from(self.legs[0]) | u16::from(self.legs[1]) << 1 | u16::from(self.private) << 2
+    }
+
+    #[inline]
+    fn of(word: u16) -> Option<Tls> {
+        (word < 8).then_some(Tls { legs: [word & 1 != 0, word & 2 != 0], private: word & 4 != 0 })
+    }
+}
+
 impl Constant {
     /// A mixture in which every step is a bijection of the word: one changed word is always seen.
     fn checksum(&self) -> u64 {
@@ -464,7 +510,10 @@ impl Constant {
             pair32([terms[2], terms[3]]),
             self.keys[0],
             self.keys[1],
-            pair32([self.note_granule, self.note_bytes]),
+            pair32([
+                self.note_granule,
+                u32::from(self.tls.word()) << 16 | u32::from(self.note_bytes),
+            ]),
             self.started_ms,
         ];
         words.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
@@ -474,7 +523,7 @@ impl Constant {
 }
 
 /// "PTR" and the version of the record: a change of the layout changes it.
-pub(crate) const RECORD_MAGIC: u32 = 0x5054_5202;
+pub(crate) const RECORD_MAGIC: u32 = 0x5054_5203;
 /// The size of one record.
 pub(crate) const RECORD_BYTES: usize = 256;
 /// Where the moving half goes on behind the state and the thread.

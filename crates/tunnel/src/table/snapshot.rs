@@ -47,22 +47,29 @@ impl<'t> Snapshot<'t> {
         self.next
     }
 
+    fn kept(&self, index: u32, record: &Record, source: Side) -> u64 {
+        let written = record.written(source.other());
+        if !record.tls().any() {
+            let kept = record.end(source).saturating_sub(written);
+            return record.chunk(source).map_or(0, |_| kept);
+        }
+        let proposed = self.table.vault(index).and_then(|v| v.lane(source).proposed().flatten());
+        proposed.map_or(0, |next| next.made.saturating_sub(written))
+    }
+
     fn copy(&self, index: u32, record: &Record) -> Option<LiveTunnel> {
         if record.state() != Some(State::Live) {
             return None;
         }
         let constant = record.constant().ok()?;
-        let kept = Side::BOTH.map(|source| record.chunk(source).is_some());
-        let relay = Relay::unpack(record.relay(), kept);
+        let relay = Relay::unpack(record.relay(), self.table.kept(index, record));
+        let payload = self.table.payload(index, record);
         let copy = LiveTunnel {
             id: TunnelId { index, generation: constant.generation },
             thread: record.thread(),
-            read: Side::BOTH.map(|side| record.read(side)),
-            written: Side::BOTH.map(|side| record.written(side)),
-            kept: Side::BOTH.map(|sink| {
-                let kept = record.end(sink.other()).saturating_sub(record.written(sink));
-                record.chunk(sink.other()).map_or(0, |_| kept)
-            }),
+            read: payload.map(|(read, _)| read),
+            written: payload.map(|(_, written)| written),
+            kept: Side::BOTH.map(|sink| self.kept(index, record, sink.other())),
             started_ms: constant.started_ms,
             active_ms: record.active_ms(),
             half_closed: relay.is_some_and(|relay| relay.is_half()),

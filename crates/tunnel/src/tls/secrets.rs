@@ -53,6 +53,10 @@ impl Secrets {
 }
 
 impl Traffic {
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// One direction in TLS 1.2; `seq` is the number of its next record. With AES-GCM the IV is the
     /// salt (4 bytes) and what explicit nonces begin from (8), as rustls gives them.
     ///
@@ -122,6 +126,29 @@ impl std::fmt::Debug for Traffic {
 
 /// KeyUpdates that the handshake's library may have seen before the switch.
 const UPDATES_MAX: u32 = 32;
+
+/// Secrets of both ends of one connection, the first of which may have begun long ago.
+#[cfg(test)]
+pub(crate) fn sample_pair(version: Version, suite: Suite, seed: u8) -> [Secrets; 2] {
+    let traffic = |flow: u8| {
+        let mut secret = no_secret();
+        secret[..suite.secret_bytes()].fill(0x80 | seed ^ flow);
+        let seq = u64::from(seed % 3);
+        match version {
+            Version::Tls13 => Traffic { seq, ..schedule::traffic_of(suite, &secret).unwrap() },
+            Version::Tls12 => {
+                let key = vec![0x80 | seed ^ flow; suite.key_bytes()];
+                Traffic::tls12(suite, &key, [seed.wrapping_add(flow); IV_BYTES], seq).unwrap()
+            }
+        }
+    };
+    [(1, 2), (2, 1)].map(|(read, write)| Secrets {
+        version,
+        suite,
+        read: traffic(read),
+        write: traffic(write),
+    })
+}
 
 #[cfg(test)]
 mod tests {

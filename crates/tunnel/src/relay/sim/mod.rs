@@ -3,6 +3,7 @@
 //!
 //! `PERDURA_SIM_SEED=n` replays one seed, `PERDURA_SIM_SEEDS=n` tries that many.
 
+mod secure;
 mod wire;
 
 use std::cell::Cell;
@@ -11,9 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::{CloseFrame, Frames, Parting};
-use crate::engine::{Bench, Outcome, Turn, Turned, Urge, check, relay_of, repair_owner};
-use crate::table::{CHUNK_BYTES, Constant, Mark, Record, State, TunnelId};
+use crate::engine::{
+    Bench, Desk, Outcome, Turn, Turned, Urge, check, relay_of, repair_owner, start_lanes,
+};
+use crate::table::{CHUNK_BYTES, Constant, Mark, Record, State, Tls, TunnelId};
+use crate::tls::{Owner, WearLimits};
 use crate::{Limits, Seats, Side, Table, Terms};
+use secure::Secure;
 use wire::{Net, Plant, Socket, leg};
 
 thread_local! {
@@ -33,12 +38,21 @@ pub(crate) fn crash_point() {
     }
 }
 
+/// What a peer does, which does not vanish with the process.
+fn elsewhere<T>(work: impl FnOnce() -> T) -> T {
+    let left = COUNTDOWN.replace(0);
+    let done = work();
+    COUNTDOWN.set(left);
+    done
+}
+
 /// One simulated worker and its peers.
 struct Sim {
     random: Random,
     table: Arc<Table>,
     seats: Arc<Seats>,
     spare: Option<u32>,
+    desk: Desk,
     net: Net,
     /// The noted events: leg, in the order in which they were taken.
     batch: Vec<usize>,
@@ -49,12 +63,12 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(seed: u64, tunnels: usize, plant: Plant) -> Sim {
+    fn new(seed: u64, tunnels: usize, plant: Plant, legs: Legs) -> Sim {
         let mut random = Random(seed);
         let limits = Limits { records: 8, chunks: 8, note_bytes: 0, threads: 1 };
         let table = Arc::new(Table::create(limits).unwrap());
         let net = Net {
-            sockets: vec![Socket::default(); 2 * tunnels],
+            sockets: std::iter::repeat_with(Socket::default).take(2 * tunnels).collect(),
             plant,
             fuse: 1 + random.below(20) as u32,
             crashes: 0,
@@ -65,16 +79,30 @@ impl Sim {
         let seats = Seats::rebuild(Arc::clone(&table));
         let (batch, more) = (Vec::new(), VecDeque::new());
         let (to_drain, to_leave) = (vec![false; tunnels], vec![false; tunnels]);
+        let desk = desk();
         let mut sim =
-            Sim { random, table, seats, spare: None, net, batch, more, to_drain, to_leave };
+            Sim { random, table, seats, spare: None, desk, net, batch, more, to_drain, to_leave };
         for tunnel in 0..tunnels {
-            sim.adopt(tunnel);
+            let tls = match legs {
+                Legs::Plain => [false; 2],
+                Legs::Tls => {
+                    [[true, false], [false, true], [true, true]][sim.random.below(3) as usize]
+                }
+            };
+            sim.adopt(tunnel, tls);
         }
         sim
     }
 
     /// As the engine's adoption does it, but for the registration.
-    fn adopt(&mut self, tunnel: usize) {
+    fn adopt(&mut self, tunnel: usize, tls: [bool; 2]) {
+        let secrets = Side::BOTH.map(|side| {
+            tls[side].then(|| {
+                let (secure, ours) = Secure::new(side, Random(self.random.below(u64::MAX)));
+                self.net.sockets[leg(tunnel, side)].secure = Some(Box::new(secure));
+                ours
+            })
+        });
         for side in Side::BOTH {
             let first = [0, 1, 700][self.random.below(3) as usize];
             let room = [1, 300, 70_000, 400_000][self.random.below(4) as usize];
@@ -93,6 +121,7 @@ impl Sim {
             keys: [0; 2],
             note_granule: 0,
             note_bytes: 0,
+            tls: Tls { legs: tls, private: false },
             started_ms: 0,
         };
         let index = self.seats.reserve().unwrap().occupy();
@@ -106,6 +135,14 @@ impl Sim {
                 self.table.chunk(chunk).fill(&bytes);
                 record.set_chunk(sink.other(), chunk, 0);
             }
+        }
+        if tls != [false; 2] {
+            let owner = Owner {
+                id: tunnel_id(tunnel),
+                vault: self.table.vault(index).unwrap(),
+                private: false,
+            };
+            start_lanes(&mut self.desk.keys, owner, record, &secrets);
         }
         self.table.raise_high_water(index);
         record.set_state(State::Live);
@@ -124,7 +161,8 @@ impl Sim {
             match self.random.below(200) {
                 0..4 => socket.arrive_fin(),
                 4 => socket.arrive_reset(),
-                5..100 => socket.arrive(amount),
+                5 if socket.secure.is_some() => socket.arrive_cut(),
+                5..100 => socket.arrive(at, amount),
                 _ => socket.drain(amount),
             }
         }
@@ -156,17 +194,19 @@ impl Sim {
         for at in self.batch.clone() {
             crash_point();
             self.net.sockets[at].edge = false;
-            let socket = self.net.sockets[at].clone();
+            let socket = &self.net.sockets[at];
             let (id, side) = (tunnel_id(at / 2), Side::BOTH[at % 2]);
+            let finned = socket.fin_arrived && !socket.reset;
+            let (readable, ending) = (socket.is_readable(), socket.is_ending());
+            let writable = socket.is_writable();
             self.run(id, |turn| {
-                if socket.fin_arrived && !socket.reset {
+                if finned {
                     turn.finned(side);
                 }
-                if socket.is_readable() {
-                    let ending = socket.is_ending();
+                if readable {
                     turn.readable(side, if ending { Urge::ReadDry } else { Urge::Read });
                 }
-                if socket.is_writable() {
+                if writable {
                     turn.writable(side);
                 }
             });
@@ -197,7 +237,7 @@ impl Sim {
         if record.state() != Some(State::Live) {
             return;
         }
-        let relay = relay_of(record).expect("a relay's own word");
+        let relay = relay_of(&self.table, id.index, record).expect("a relay's own word");
         let tunnel = id.index as usize;
         self.net.excused = true;
         if self.to_drain[tunnel] && !relay.has_failure() {
@@ -235,6 +275,7 @@ impl Sim {
             station: table.station(0)?,
             scratch: table.scratch(0),
             spare: &mut self.spare,
+            desk: &mut self.desk,
             wire: &mut self.net,
             now_ms: 1,
             mask,
@@ -261,7 +302,7 @@ impl Sim {
     /// The next worker: everything private is gone. It may vanish as well.
     fn succeed(&mut self) -> Result<(), String> {
         loop {
-            (self.spare, self.more) = (None, VecDeque::new());
+            (self.spare, self.more, self.desk) = (None, VecDeque::new(), desk());
             self.seats = Seats::rebuild(Arc::clone(&self.table));
             let again = self.random.below(4) == 0;
             COUNTDOWN.set(if again { 1 + self.random.below(12) as u32 } else { 0 });
@@ -286,6 +327,7 @@ impl Sim {
                 station,
                 scratch: table.scratch(0),
                 spare: &mut self.spare,
+                desk: &mut self.desk,
                 wire: &mut self.net,
                 now_ms: 1,
                 mask: 0,
@@ -296,8 +338,10 @@ impl Sim {
         for id in (0..tunnels).map(tunnel_id) {
             let record = self.record(id);
             if record.state() == Some(State::Live) {
-                check(record).map_err(|fault| format!("tunnel {}: {fault:?}", id.index))?;
-                let relay = relay_of(record).map_err(|fault| format!("{fault:?}"))?;
+                check(&table, id.index, record)
+                    .map_err(|fault| format!("tunnel {}: {fault:?}", id.index))?;
+                let relay =
+                    relay_of(&table, id.index, record).map_err(|fault| format!("{fault:?}"))?;
                 for source in Side::BOTH {
                     if relay.pipe(source).has_given_up()
                         && let Some((chunk, _)) = record.chunk(source)
@@ -366,21 +410,32 @@ impl Sim {
         for source in Side::BOTH {
             let from = &self.net.sockets[leg(tunnel, source)];
             let to = &self.net.sockets[leg(tunnel, source.other())];
-            if to.reset {
+            if to.reset || to.cut {
                 continue;
             }
             let left = self.to_leave[tunnel];
             if let Some((start, bytes)) = &to.close {
                 check_close(source.other(), bytes, left)?;
-                if to.written != start + bytes.len() as u64 {
+                if to.got != start + bytes.len() as u64 {
                     return Err(format!("{source:?} of {tunnel}: bytes behind the Close frame"));
                 }
-            } else if to.written != to.first + from.arrived && !left {
-                let (written, wanted) = (to.written, to.first + from.arrived);
-                return Err(format!("{source:?} of {tunnel}: {written} bytes of {wanted}"));
+            } else if to.got != to.first + from.sent() && !left {
+                let (got, wanted) = (to.got, to.first + from.sent());
+                return Err(format!(
+                    "{source:?} of {tunnel}: {got} bytes of {wanted}: {from:?} {to:?}"
+                ));
             }
-            if to.fins > 1 || (to.fins == 0 && !from.reset) {
+            let orderly = !from.reset && !from.cut;
+            if to.fins > 1 || (to.fins == 0 && orderly) {
                 return Err(format!("{source:?} of {tunnel}: {} FINs", to.fins));
+            }
+            if let Some(secure) = &to.secure {
+                let told = secure.told;
+                if told > 1 || (told == 0 && orderly && !left) || (told == 1 && secure.is_cut()) {
+                    return Err(format!(
+                        "{source:?} of {tunnel}: {told} times close_notify: {from:?} {to:?}"
+                    ));
+                }
             }
         }
         Ok(())
@@ -402,10 +457,10 @@ fn check_close(sink: Side, bytes: &[u8], left: bool) -> Result<(), String> {
 }
 
 /// A whole life: disturbances and crashes, then an orderly end. Returns how often it crashed.
-fn live(seed: u64, plant: Plant, crashing: bool) -> Result<u32, String> {
+fn live(seed: u64, plant: Plant, crashing: bool, legs: Legs) -> Result<u32, String> {
     COUNTDOWN.set(0);
     let tunnels = 1 + (seed % 3) as usize;
-    let mut sim = Sim::new(seed, tunnels, plant);
+    let mut sim = Sim::new(seed, tunnels, plant, legs);
     for _ in 0..STEPS {
         sim.disturb();
         let tunnel = sim.random.below(tunnels as u64) as usize;
@@ -415,13 +470,27 @@ fn live(seed: u64, plant: Plant, crashing: bool) -> Result<u32, String> {
             _ => {}
         }
         if crashing && sim.random.below(3) == 0 {
-            COUNTDOWN.set(1 + sim.random.below(60) as u32);
+            COUNTDOWN.set(1 + sim.random.below(if legs == Legs::Tls { 200 } else { 60 }) as u32);
         }
         sim.work()?;
     }
     COUNTDOWN.set(0);
     sim.finish()?;
     Ok(sim.net.crashes)
+}
+
+/// What the legs of a life speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Legs {
+    Plain,
+    /// One of them TLS, or both.
+    Tls,
+}
+
+/// A fresh desk, whose keys wear out soon.
+fn desk() -> Desk {
+    let wear = WearLimits { rekey_blocks: 9_000, blocks_max: u64::MAX };
+    Desk { wear, ..Desk::default() }
 }
 
 /// A tunnel's record is its place: they are adopted in order, once.
@@ -462,7 +531,7 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn every_life_without_a_crash_is_exact() {
     for seed in seeds() {
-        if let Err(what) = live(seed, Plant::Nothing, false) {
+        if let Err(what) = live(seed, Plant::Nothing, false, Legs::Plain) {
             panic!("PERDURA_SIM_SEED={seed}: {what}");
         }
     }
@@ -472,7 +541,28 @@ fn every_life_without_a_crash_is_exact() {
 fn every_life_is_exactly_once_although_the_process_vanishes() {
     let mut crashes = 0;
     for seed in seeds() {
-        match live(seed, Plant::Nothing, true) {
+        match live(seed, Plant::Nothing, true, Legs::Plain) {
+            Ok(count) => crashes += count,
+            Err(what) => panic!("PERDURA_SIM_SEED={seed}: {what}"),
+        }
+    }
+    assert!(crashes as u64 > seeds().count() as u64, "too few crashes to prove anything");
+}
+
+#[test]
+fn every_life_with_tls_without_a_crash_is_exact() {
+    for seed in seeds() {
+        if let Err(what) = live(seed, Plant::Nothing, false, Legs::Tls) {
+            panic!("PERDURA_SIM_SEED={seed}: {what}");
+        }
+    }
+}
+
+#[test]
+fn every_life_with_tls_is_exactly_once_although_the_process_vanishes() {
+    let mut crashes = 0;
+    for seed in seeds() {
+        match live(seed, Plant::Nothing, true, Legs::Tls) {
             Ok(count) => crashes += count,
             Err(what) => panic!("PERDURA_SIM_SEED={seed}: {what}"),
         }
@@ -483,7 +573,7 @@ fn every_life_is_exactly_once_although_the_process_vanishes() {
 #[test]
 fn the_checkers_find_planted_faults() {
     for plant in [Plant::FlippedBit, Plant::DroppedFin, Plant::DoubledWrite] {
-        let found = (0..50).filter(|seed| live(*seed, plant, false).is_err()).count();
+        let found = (0..50).filter(|seed| live(*seed, plant, false, Legs::Plain).is_err()).count();
         assert!(found > 25, "{plant:?}: found in {found} of 50");
     }
 }
@@ -491,7 +581,7 @@ fn the_checkers_find_planted_faults() {
 #[test]
 fn without_repair_or_redo_a_crash_does_harm() {
     for plant in [Plant::NoRepair, Plant::NoRedo, Plant::GuessedBoundary] {
-        let found = (0..50).filter(|seed| live(*seed, plant, true).is_err()).count();
+        let found = (0..50).filter(|seed| live(*seed, plant, true, Legs::Plain).is_err()).count();
         assert!(found > 5, "{plant:?}: found in {found} of 50");
     }
 }
@@ -514,7 +604,7 @@ fn in_every_order_of_events_with_a_crash_at_every_point_the_tunnel_is_exact() {
         Deed::Fins(Side::Upstream),
         Deed::Takes(Side::Client),
     ];
-    crash_everywhere(&deeds);
+    crash_everywhere(&deeds, Legs::Plain);
 }
 
 #[test]
@@ -526,20 +616,45 @@ fn in_every_order_of_events_with_a_crash_at_every_point_a_drain_says_it_once() {
         Deed::Takes(Side::Client),
         Deed::Drains,
     ];
-    crash_everywhere(&deeds);
+    crash_everywhere(&deeds, Legs::Plain);
 }
 
-fn crash_everywhere(deeds: &[Deed]) {
+#[test]
+fn with_tls_too_in_every_order_with_a_crash_at_every_point() {
+    let deeds = [
+        Deed::Sends(Side::Client),
+        Deed::Fins(Side::Client),
+        Deed::Takes(Side::Client),
+        Deed::Drains,
+    ];
+    crash_everywhere(&deeds, Legs::Tls);
+}
+
+#[test]
+fn with_tls_too_planted_faults_are_found_and_a_crash_without_repair_does_harm() {
+    for (plant, crashing) in [
+        (Plant::FlippedBit, false),
+        (Plant::DroppedFin, false),
+        (Plant::DoubledWrite, false),
+        (Plant::NoRepair, true),
+        (Plant::NoRedo, true),
+    ] {
+        let found = (0..30).filter(|seed| live(*seed, plant, crashing, Legs::Tls).is_err()).count();
+        assert!(found > 2, "{plant:?}: found in {found} of 30");
+    }
+}
+
+fn crash_everywhere(deeds: &[Deed], legs: Legs) {
     let mut crashes = 0;
     permute(&mut deeds.to_vec(), 0, &mut |order| {
         for point in 0.. {
             COUNTDOWN.set(0);
-            let mut sim = Sim::new(7, 1, Plant::Nothing);
+            let mut sim = Sim::new(7, 1, Plant::Nothing, legs);
             sim.net.sockets[0].room = 100;
             COUNTDOWN.set(point);
             for deed in order {
                 match *deed {
-                    Deed::Sends(side) => sim.net.sockets[side.index()].arrive(500),
+                    Deed::Sends(side) => sim.net.sockets[side.index()].arrive(side.index(), 500),
                     Deed::Fins(side) => sim.net.sockets[side.index()].arrive_fin(),
                     Deed::Takes(side) => sim.net.sockets[side.index()].drain(50),
                     Deed::Drains => sim.to_drain[0] = true,

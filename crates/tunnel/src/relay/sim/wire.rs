@@ -6,7 +6,8 @@
 use std::io;
 use std::sync::OnceLock;
 
-use super::crash_point;
+use super::secure::Secure;
+use super::{crash_point, elsewhere};
 use crate::Side;
 use crate::engine::Wire;
 use crate::kernel::{Counts, Hint};
@@ -15,7 +16,7 @@ use crate::relay::{CloseFrame, Fault};
 use crate::table::Span;
 
 /// One false socket.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Socket {
     /// Bytes that the peer has sent, and how many of them were read.
     pub(super) arrived: u64,
@@ -38,6 +39,12 @@ pub(super) struct Socket {
     pub(super) first: u64,
     /// Where the Close frame of a drain began, and what has come of it.
     pub(super) close: Option<(u64, Vec<u8>)>,
+    /// The peer's end of TLS; then `arrived` and `written` count sealed bytes.
+    pub(super) secure: Option<Box<Secure>>,
+    /// Bytes of the tunnelled protocol that the peer got.
+    pub(super) got: u64,
+    /// The peer ended without saying so in TLS.
+    pub(super) cut: bool,
 }
 
 /// A fault that the checkers must find.
@@ -85,16 +92,33 @@ impl Socket {
         self.room.saturating_sub(self.written - self.taken)
     }
 
-    pub(super) fn arrive(&mut self, bytes: u64) {
+    pub(super) fn arrive(&mut self, leg: usize, bytes: u64) {
         if !self.is_ending() && bytes > 0 {
             self.arrived += bytes;
+            if let Some(secure) = &mut self.secure {
+                elsewhere(|| secure.extend(self.arrived, |at| framed(leg, at)));
+            }
             (self.edge, self.dry) = (true, false);
         }
     }
 
+    /// The peer ends in order: with TLS it finishes its record and says so.
     pub(super) fn arrive_fin(&mut self) {
         if !self.is_ending() {
             self.fin_arrived = true;
+            if let Some(secure) = &mut self.secure {
+                secure.say_close();
+                self.arrived = secure.stream.len() as u64;
+            }
+            (self.edge, self.dry) = (true, false);
+        }
+    }
+
+    /// Somebody ends the connection in the middle of it.
+    pub(super) fn arrive_cut(&mut self) {
+        if !self.is_ending() {
+            self.fin_arrived = true;
+            self.cut = self.secure.is_some();
             (self.edge, self.dry) = (true, false);
         }
     }
@@ -106,12 +130,27 @@ impl Socket {
         }
     }
 
+    /// The next `bytes` of what the peer of `leg` sent.
+    fn queued(&self, leg: usize, bytes: u64) -> Vec<u8> {
+        match &self.secure {
+            None => (self.read..self.read + bytes).map(|at| framed(leg, at)).collect(),
+            Some(secure) => {
+                secure.stream[self.read as usize..(self.read + bytes) as usize].to_vec()
+            }
+        }
+    }
+
     /// The peer takes up to `bytes`.
     pub(super) fn drain(&mut self, bytes: u64) {
         self.taken += bytes.min(self.written - self.taken);
         if self.wants_room && self.free() > 0 {
             (self.wants_room, self.edge) = (false, true);
         }
+    }
+
+    /// Bytes of the tunnelled protocol that the peer has sent, and we could know of.
+    pub(super) fn sent(&self) -> u64 {
+        self.secure.as_ref().map_or(self.arrived, |secure| secure.content_of(self.arrived))
     }
 }
 
@@ -165,11 +204,34 @@ impl Net {
         let socket = &mut self.sockets[leg];
         let bytes = (socket.arrived - socket.read).min(into.len() as u64);
         if bytes > 0 {
-            let data: Vec<u8> = (0..bytes).map(|at| framed(leg, socket.read + at)).collect();
-            into.fill(&data);
+            into.fill(&socket.queued(leg, bytes));
             socket.read += bytes;
             return Got::Bytes(bytes as usize);
         }
+        self.nothing(leg, crashed)
+    }
+
+    fn do_peek(&mut self, leg: usize, into: &mut [u8]) -> Got {
+        let crashed = self.crashes > 0 || self.excused || self.draining[leg / 2];
+        let socket = &self.sockets[leg];
+        let bytes = (socket.arrived - socket.read).min(into.len() as u64);
+        if bytes > 0 {
+            into[..bytes as usize].copy_from_slice(&socket.queued(leg, bytes));
+            return Got::Bytes(bytes as usize);
+        }
+        self.nothing(leg, crashed)
+    }
+
+    fn do_discard(&mut self, leg: usize, bytes: usize) -> Got {
+        let socket = &mut self.sockets[leg];
+        let bytes = (socket.arrived - socket.read).min(bytes as u64);
+        socket.read += bytes;
+        Got::Bytes(bytes as usize)
+    }
+
+    /// What reading gives when nothing is queued.
+    fn nothing(&mut self, leg: usize, crashed: bool) -> Got {
+        let socket = &mut self.sockets[leg];
         if socket.reset && !socket.error_taken {
             socket.error_taken = true;
             return Got::Failed(Fault::Reset);
@@ -183,7 +245,7 @@ impl Net {
         Got::Blocked
     }
 
-    fn do_send(&mut self, leg: usize, from: Span<'_>) -> Got {
+    fn do_send(&mut self, leg: usize, from: &[u8]) -> Got {
         let crashed = self.crashes > 0 || self.excused;
         let socket = &mut self.sockets[leg];
         if socket.reset {
@@ -196,28 +258,43 @@ impl Net {
         let socket = &mut self.sockets[leg];
         let bytes = socket.free().min(from.len() as u64);
         socket.wants_room = bytes < from.len() as u64;
-        let (start, fins) = (socket.written, socket.fins);
+        let fins = socket.fins;
         if bytes == 0 {
             return Got::Blocked;
         }
         if fins > 0 {
             self.object(format!("leg {leg} is written behind its FIN"));
         }
-        let mut data = from.part(0, bytes as usize).to_vec();
+        let mut data = from[..bytes as usize].to_vec();
         if matches!(self.plant, Plant::FlippedBit) && self.blow() {
             data[0] ^= 4;
         }
+        self.judge(leg, data);
+        let doubled = matches!(self.plant, Plant::DoubledWrite) && self.blow();
+        self.sockets[leg].written += if doubled { bytes + 1 } else { bytes };
+        Got::Bytes(bytes as usize)
+    }
+}
+
+impl Net {
+    /// Looks at every byte that a peer gets.
+    fn judge(&mut self, leg: usize, mut data: Vec<u8>) {
+        if let Some(secure) = &mut self.sockets[leg].secure {
+            match elsewhere(|| secure.take(&data)) {
+                Ok(content) => data = content,
+                Err(what) => return self.object(format!("leg {leg} cannot open: {what}")),
+            }
+        }
+        let socket = &mut self.sockets[leg];
+        let start = if socket.secure.is_some() { socket.got } else { socket.written };
+        socket.got = start + data.len() as u64;
         for (&byte, at) in data.iter().zip(start..) {
             let fits = self.is_close(leg, at, byte)
                 || (self.sockets[leg].close.is_none() && byte == self.wanted(leg, at));
             if !fits {
-                self.object(format!("leg {leg} got a wrong byte at {at}"));
-                break;
+                return self.object(format!("leg {leg} got a wrong byte at {at}"));
             }
         }
-        let doubled = matches!(self.plant, Plant::DoubledWrite) && self.blow();
-        self.sockets[leg].written += if doubled { bytes + 1 } else { bytes };
-        Got::Bytes(bytes as usize)
     }
 }
 
@@ -231,9 +308,32 @@ impl Wire for Net {
 
     fn send(&mut self, leg: Leg, from: Span<'_>) -> Got {
         crash_point();
+        let got = self.do_send(leg.number() as usize, &from.to_vec());
+        crash_point();
+        got
+    }
+
+    fn peek(&mut self, leg: Leg, into: &mut [u8]) -> Got {
+        crash_point();
+        self.do_peek(leg.number() as usize, into)
+    }
+
+    fn discard(&mut self, leg: Leg, over: Span<'_>) -> Got {
+        crash_point();
+        let got = self.do_discard(leg.number() as usize, over.len());
+        crash_point();
+        got
+    }
+
+    fn send_bytes(&mut self, leg: Leg, from: &[u8]) -> Got {
+        crash_point();
         let got = self.do_send(leg.number() as usize, from);
         crash_point();
         got
+    }
+
+    fn is_ending(&mut self, leg: Leg) -> bool {
+        self.sockets[leg.number() as usize].is_ending()
     }
 
     fn shut(&mut self, leg: Leg) {

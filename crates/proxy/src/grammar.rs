@@ -1,7 +1,8 @@
 //! Grammars of arguments that several modules share.
 
 use crate::cidr::{Cidr, Read};
-use perdura_conf::{Arity, Fault, Number, Reader, Size, Value, Word};
+use crate::modules::error_log::Severity;
+use perdura_conf::{Arity, Fault, Number, Reader, Size, Template, Value, Word};
 
 /// Warns of a network with bits behind its mask, as nginx does.
 pub fn low_bits(network: &Word) -> Option<Fault> {
@@ -79,5 +80,128 @@ impl Value for Presence {
 
     fn absent() -> Option<Self> {
         Some(Self(false))
+    }
+}
+
+/// `zone=name:size` of a directive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneText {
+    pub name: String,
+    pub bytes: u64,
+}
+
+/// The smallest zone: eight pages of memory.
+const ZONE_BYTES_MIN: u64 = 8 * 4096;
+
+impl ZoneText {
+    /// Reads a parameter; `None` when it is another one than `zone=`.
+    pub fn read(word: &Word, directive: &Word) -> Result<Option<Self>, Fault> {
+        let text = word.text();
+        let Some(value) = text.strip_prefix("zone=") else {
+            return Ok(None);
+        };
+        let size = value
+            .split_once(':')
+            .and_then(|(name, size)| Some((name, Size::parse(size.as_bytes())?)));
+        let Some((name, bytes)) = size else {
+            let message = format!("invalid zone size \"{text}\"");
+            return Err(
+                Fault::new(word.place, message).hint("write zone=name:size, as zone=one:10m")
+            );
+        };
+        if bytes < ZONE_BYTES_MIN {
+            let message = format!("zone \"{text}\" is too small");
+            return Err(Fault::new(word.place, message).hint("it must have at least 32k"));
+        }
+        if name.is_empty() {
+            let message = format!("\"{}\" must have \"zone\" parameter", directive.text());
+            return Err(Fault::new(directive.place, message));
+        }
+        Ok(Some(Self { name: name.to_owned(), bytes }))
+    }
+}
+
+/// What is wrong with a zone that is declared again: its size or its key.
+pub fn zone_again(directive: &Word, zone: &ZoneText, (bytes, key_text): (u64, &[u8])) -> Fault {
+    let name = &zone.name;
+    let message = if bytes == zone.bytes {
+        let key = String::from_utf8_lossy(key_text);
+        format!("{} \"{name}\" is already bound to key \"{key}\"", directive.text())
+    } else {
+        let new = zone.bytes;
+        format!(
+            "the size {new} of shared memory zone \"{name}\" conflicts with already declared size {bytes}"
+        )
+    };
+    Fault::new(directive.place, message)
+}
+
+/// A parameter that the directive does not have.
+pub fn invalid_parameter(word: &Word) -> Fault {
+    Fault::new(word.place, format!("invalid parameter \"{}\"", word.text()))
+}
+
+perdura_conf::choice! {
+    /// How loud a refusal is.
+    pub enum RefusalLevel { Info = "info", Notice = "notice", Warn = "warn", Error = "error" }
+}
+
+impl RefusalLevel {
+    /// Of a refusal.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Info => Severity::Info,
+            Self::Notice => Severity::Notice,
+            Self::Warn => Severity::Warn,
+            Self::Error => Severity::Error,
+        }
+    }
+
+    /// Of what is less than a refusal: one level lower.
+    pub fn severity_of_delay(self) -> Severity {
+        match self {
+            Self::Info | Self::Notice => Severity::Info,
+            Self::Warn => Severity::Notice,
+            Self::Error => Severity::Warn,
+        }
+    }
+}
+
+/// The status of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusalStatus(pub u16);
+
+impl Value for RefusalStatus {
+    const SYNTAX: &'static str = "code";
+    const ARITY: Arity = Arity::exactly(1);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        match Number::parse(&args[0].bytes) {
+            Some(status @ 400..=599) => Ok(Self(status as u16)),
+            Some(_) => Err(Fault::new(args[0].place, "value must be between 400 and 599")),
+            None => Err(reader.invalid_number(&args[0])),
+        }
+    }
+}
+
+/// A size that may hold variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ComputedSize {
+    Fixed(u64),
+    Computed(Template),
+}
+
+impl Value for ComputedSize {
+    const SYNTAX: &'static str = "size";
+    const ARITY: Arity = Arity::exactly(1);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let template = Template::compile(&args[0], reader.names)?;
+        match template.constant() {
+            None => Ok(Self::Computed(template)),
+            Some(text) => Ok(Self::Fixed(
+                Size::parse(text).ok_or_else(|| reader.directive_invalid(&args[0]))?,
+            )),
+        }
     }
 }

@@ -10,9 +10,10 @@ use crate::clock::{self, Form, Wall};
 use crate::config::{Address, Config};
 use crate::modules::error_log::Severity;
 use crate::request::Request;
-use crate::upstream::{Lease, Outcome};
+use crate::upstream::{Group, Lease, Outcome};
 use crate::variables::{Late, seconds};
 use perdura_tunnel::{Close, Report, Side};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The account of one tunnel.
@@ -34,15 +35,23 @@ pub struct Ledger {
     attempt_ms: u64,
     connection_ms: u64,
     lines: Vec<(String, Vec<Segment>)>,
+    /// The places of `limit_conn`: zone and key.
+    places: Vec<(String, Vec<u8>)>,
 }
 
 /// The format of [`Ledger::encode`].
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// The format of a program that knew no limits, whose tunnels may have been taken over.
+const VERSION_WITHOUT_PLACES: u8 = 1;
 
 /// A tunnel's key for the counter of its peer.
 pub fn peer_key(group: &str, address: &Address) -> u64 {
-    // FNV-1a: the key only has to be the same in every process.
-    let text = format!("{group}/{address}");
+    name_key(&format!("{group}/{address}"))
+}
+
+/// FNV-1a: the key only has to be the same in every process.
+fn name_key(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
@@ -71,16 +80,18 @@ impl Ledger {
             attempt_ms: attempt.header_time.unwrap_or_default().as_millis() as u64,
             connection_ms: request.connection.accepted.elapsed().as_millis() as u64,
             lines: lines.collect(),
+            places: request
+                .places
+                .iter()
+                .map(|place| place.names())
+                .map(|(zone, key)| (zone.to_owned(), key.to_vec()))
+                .collect(),
         }
     }
 
     /// Closes the account: gives the peer back and writes the lines.
     pub fn close(&self, report: &Report, config: &Config) {
-        if let Some(group) = config.groups.values().find(|group| group.name == self.group)
-            && let Some(index) = group.find(&self.peer)
-        {
-            group.release(index, Outcome::Fine, crate::now_ms());
-        }
+        self.release(config);
         self.complain(report, config);
         for (path, segments) in &self.lines {
             let mut line = Vec::with_capacity(256);
@@ -98,6 +109,45 @@ impl Ledger {
                 file.line(&line);
             }
         }
+    }
+
+    /// Counts the tunnel at its peer and in its limits, after it was taken over.
+    pub fn count_again(&self, config: &Config) {
+        if let Some((group, index)) = self.peer_in(config) {
+            group.take(index);
+        }
+        for (zone, key) in &self.places {
+            if let Some(zone) = config.zones.connections.get(zone) {
+                zone.count_again(key);
+            }
+        }
+    }
+
+    /// Gives back what the tunnel holds: its place at the peer and those of its limits. A zone that
+    /// a reload has taken out of the configuration counts nothing any more.
+    pub fn release(&self, config: &Config) {
+        if let Some((group, index)) = self.peer_in(config) {
+            group.release(index, Outcome::Fine, crate::now_ms());
+        }
+        for (zone, key) in &self.places {
+            if let Some(zone) = config.zones.connections.get(zone) {
+                zone.give_back(key);
+            }
+        }
+    }
+
+    fn peer_in<'c>(&self, config: &'c Config) -> Option<(&'c Arc<Group>, usize)> {
+        let group = config.groups.values().find(|group| group.name == self.group)?;
+        Some((group, group.find(&self.peer)?))
+    }
+
+    /// The opaque key of the first limit, for the tunnel's record.
+    pub fn limit_key(&self) -> u64 {
+        self.places.first().map_or(0, |(zone, key)| {
+            key.iter().fold(name_key(zone), |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+        })
     }
 
     /// Says in the error log what ended a tunnel when neither peer did.
@@ -184,6 +234,11 @@ impl Ledger {
                 }
             }
         }
+        out.push(self.places.len().min(usize::from(u8::MAX)) as u8);
+        for (zone, key) in self.places.iter().take(usize::from(u8::MAX)) {
+            put(&mut out, zone.as_bytes());
+            put(&mut out, key);
+        }
         out
     }
 
@@ -202,7 +257,8 @@ impl Ledger {
     /// Reads an account; `None` when the bytes are not one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Bytes(bytes);
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if !matches!(version, VERSION | VERSION_WITHOUT_PLACES) {
             return None;
         }
         let mut text = || String::from_utf8(reader.piece()?.to_vec()).ok();
@@ -223,6 +279,12 @@ impl Ledger {
                 });
             }
             lines.push((path, segments));
+        }
+        let mut places = Vec::new();
+        let count = if version == VERSION { reader.byte()? } else { 0 };
+        for _ in 0..count {
+            let zone = String::from_utf8(reader.piece()?.to_vec()).ok()?;
+            places.push((zone, reader.piece()?.to_vec()));
         }
         let [
             connection,
@@ -247,6 +309,7 @@ impl Ledger {
             attempt_ms,
             connection_ms,
             lines,
+            places,
         })
     }
 }
@@ -307,12 +370,22 @@ mod tests {
                 "/log".into(),
                 vec![Segment::Text(b"x ".to_vec()), Segment::Late(Late::CloseReason)],
             )],
+            places: vec![("zone".into(), b"\x7f\0\0\x01".to_vec())],
         }
     }
 
     #[test]
     fn an_account_survives_its_journey() {
         assert_eq!(Ledger::decode(&sample().encode()), Some(sample()));
+    }
+
+    #[test]
+    fn an_account_of_a_program_without_limits_is_read() {
+        let without = Ledger { places: Vec::new(), ..sample() };
+        let mut bytes = without.encode();
+        bytes.pop();
+        bytes[0] = VERSION_WITHOUT_PLACES;
+        assert_eq!(Ledger::decode(&bytes), Some(without));
     }
 
     #[test]

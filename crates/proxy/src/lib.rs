@@ -31,6 +31,7 @@ pub mod h1;
 #[allow(unsafe_code, reason = "descriptors of the master are known by number only")]
 mod inherited;
 mod ledger;
+mod limits;
 mod log_file;
 mod modules;
 #[allow(unsafe_code, reason = "passwords are hashed by the C library")]

@@ -7,7 +7,7 @@
 //! | FIND_CONFIG | [`find_location`] |
 //! | REWRITE | [`rewrite`] |
 //! | POST_REWRITE | [`post_rewrite`] |
-//! | PREACCESS | `real_address` |
+//! | PREACCESS | `real_address`, `limits` |
 //! | ACCESS | `access`: by address, by password |
 //! | POST_ACCESS | `access::conclude` |
 //! | PRECONTENT | [`content::try_files`] |
@@ -18,6 +18,7 @@ use crate::access;
 use crate::config::{Found, Match};
 use crate::content;
 use crate::error_log;
+use crate::limits;
 use crate::modules::error_log::Severity;
 use crate::password::Credentials;
 use crate::real_address;
@@ -70,6 +71,8 @@ pub enum Pause {
 pub enum Behind {
     /// The request is refused with this status.
     Refuse(u16),
+    /// The request goes on.
+    GoOn,
 }
 
 /// Internal redirects of one request, at most, as in nginx.
@@ -86,6 +89,8 @@ const PHASES: &[Handler] = &[
     rewrite,
     post_rewrite,
     real_address::settle,
+    limits::requests::limit,
+    limits::connections::limit,
     access::by_address,
     access::by_password,
     access::conclude,

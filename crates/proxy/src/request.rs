@@ -7,6 +7,8 @@ use crate::access::Standing;
 use crate::clock::Wall;
 use crate::config::{Address, Config, Location, Server};
 use crate::h1::{BodyFraming, RequestHead, ResponseHead, Version};
+use crate::limits::Verdict;
+use crate::limits::connections::Place;
 use crate::password::{Credentials, Judgement};
 use crate::proxy_header::ProxyHeader;
 use crate::regex::{Captures, Regex};
@@ -161,6 +163,12 @@ pub struct Request {
     /// The client's address, when a trusted proxy told it.
     pub real_peer: Option<Peer>,
     pub standing: Standing,
+    /// What the limits did, once they were asked, and the places that were taken.
+    pub limit_conn: Option<Verdict>,
+    pub limit_req: Option<Verdict>,
+    pub places: Vec<Place>,
+    /// The rate that an upstream set for the response, instead of `limit_rate`.
+    pub limit_rate: Option<u64>,
     /// What is known of the password, once somebody has looked.
     pub judgement: Option<Judgement>,
     /// The field that asks for a password, with its value.
@@ -219,6 +227,10 @@ impl Request {
             phase: 0,
             real_peer: None,
             standing: Standing::Open,
+            limit_conn: None,
+            limit_req: None,
+            places: Vec::new(),
+            limit_rate: None,
             judgement: None,
             challenge: None,
             error_page: ErrorPage::None,

@@ -11,6 +11,7 @@
 use crate::front::Client;
 use crate::h1::{Fields, ResponseHead, Version, connection_tokens, upgrade_tokens};
 use crate::ledger::Ledger;
+use crate::limits::connections::Place;
 use crate::modules::upgrade::{Check, Settings};
 use crate::request::Request;
 use crate::upstream::{Lease, Upstream};
@@ -196,7 +197,7 @@ pub fn hand_over(
     proof: Switched,
     seat: Seat,
     ends: Ends,
-    request: Box<Request>,
+    mut request: Box<Request>,
     head: BytesMut,
 ) -> std::io::Result<Handoff> {
     let Ends { client, upstream, lease } = ends;
@@ -208,6 +209,8 @@ pub fn hand_over(
     let ledger = Ledger::open(&request, &lease, head_bytes);
     let mut to_client = head.to_vec();
     to_client.extend_from_slice(&upstream.buffer);
+    // From here on the account gives back what the request holds.
+    request.places.drain(..).for_each(Place::keep);
     let (group, index) = lease.keep();
     let peer = crate::ledger::peer_key(&group.name, &group.peer(index).address);
     Ok(Handoff {
@@ -221,7 +224,7 @@ pub fn hand_over(
             false => Framing::Opaque,
         },
         terms: terms(&request, &request.location.upgrade),
-        keys: [peer, 0],
+        keys: [peer, ledger.limit_key()],
         note: ledger.encode(),
         started_ms: crate::now_ms(),
     })

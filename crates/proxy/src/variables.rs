@@ -544,6 +544,8 @@ const GETTERS: &[(&str, Getter)] = &[
     ("hostname", |_, out| text(&crate::hostname(), out)),
     ("https", |_, out| text("", out)),
     ("is_args", |r, out| text(if r.args.is_empty() { "" } else { "?" }, out)),
+    ("limit_conn_status", |r, out| put(r.limit_conn.map(|one| one.word().as_bytes()), out)),
+    ("limit_req_status", |r, out| put(r.limit_req.map(|one| one.word().as_bytes()), out)),
     ("nginx_version", |_, out| text("1.31.5", out)),
     ("pid", |r, out| number(u64::from(r.connection.pid), out)),
     ("pipe", |_, out| text(".", out)),

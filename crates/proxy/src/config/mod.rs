@@ -25,6 +25,7 @@ pub use sockets::{Address, BindFault, Listen};
 pub use table::{entries, manual_pages};
 pub use types::Types;
 
+use crate::limits::{Limits, Zones};
 use crate::log_file::LogFile;
 use crate::modules::limit_except::Methods;
 use crate::modules::{scope, upgrade};
@@ -46,6 +47,7 @@ pub struct Config {
     /// Which server answers on which address, by [`Listen::key`] of the address as it was written.
     pub endpoints: HashMap<String, Arc<Endpoint>>,
     pub groups: HashMap<Vec<u8>, Arc<Group>>,
+    pub zones: Zones,
     /// Every file that log lines go to, in the order of `logs`.
     log_files: Vec<PathBuf>,
     pub logs: Vec<Arc<LogFile>>,
@@ -123,6 +125,7 @@ pub struct Location {
     pub name: Vec<u8>,
     pub kind: Match,
     pub settings: scope::Settings,
+    pub limits: Limits,
     pub types: Arc<Types>,
     /// Its own or an enclosing location's, unless a `root` stands in between.
     pub alias: Option<Arc<Alias>>,

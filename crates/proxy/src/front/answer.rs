@@ -116,6 +116,7 @@ async fn wait(client: &Client, request: &mut Request, pause: Pause) -> Option<St
             }
             Some(match behind {
                 Behind::Refuse(status) => Step::Refuse(status),
+                Behind::GoOn => phase::run(request, From::Again),
             })
         }
         Pause::Password { file, credentials } => {

@@ -6,6 +6,7 @@
 mod answer;
 pub mod body;
 mod head;
+mod pace;
 mod refused;
 mod send;
 pub(crate) mod serve;

@@ -1,6 +1,7 @@
 //! Sends a response: its head, and its body from memory, a file or an upstream.
 
 use super::head::{self, Framing};
+use super::pace::Pace;
 use super::serve::Client;
 use crate::channel::{Channel, ChannelFault};
 use crate::error_log;
@@ -39,6 +40,7 @@ pub struct Sending {
     pub framing: Framing,
     /// How much of `out`, from its beginning, is the head.
     head_left: usize,
+    pace: Option<Pace>,
 }
 
 impl Sending {
@@ -65,12 +67,37 @@ impl Sending {
         }
     }
 
-    /// Writes what the client takes now; `WouldBlock` when it takes nothing.
+    /// Writes what the client takes now; `WouldBlock` when it takes nothing, or may not have more
+    /// yet.
     pub fn try_flush(&mut self, channel: &Channel, request: &mut Request) -> std::io::Result<()> {
         while !self.out.is_empty() {
-            let count = channel.try_write(&self.out)?;
+            let room = self.allowance(request)?.min(self.out.len());
+            let count = channel.try_write(&self.out[..room])?;
             self.out.advance(count);
             self.count(count, request);
+        }
+        Ok(())
+    }
+
+    /// How many bytes may go now (`limit_rate`).
+    fn allowance(&mut self, request: &Request) -> std::io::Result<usize> {
+        let Some(pace) = &mut self.pace else {
+            return Ok(usize::MAX);
+        };
+        pace.allowance(request.sent.head_bytes + request.sent.body_bytes)
+            .ok_or_else(|| std::io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Whether more is held back for the sake of the rate, and not for the client's.
+    pub fn is_held(&self) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.held_until.is_some())
+    }
+
+    /// Resolves when more may be tried.
+    pub async fn writable(&self, channel: &Channel) -> std::io::Result<()> {
+        match self.pace.as_ref().and_then(|pace| pace.held_until) {
+            Some(until) => tokio::time::sleep_until(until.into()).await,
+            None => drop(channel.ready(Interest::WRITABLE).await?),
         }
         Ok(())
     }
@@ -95,14 +122,17 @@ impl Sending {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
             }
-            writable(client, limit).await?;
+            writable(client, self, limit).await?;
         }
     }
 }
 
-async fn writable(client: &Client, limit: Duration) -> Result<(), ChannelFault> {
-    match tokio::time::timeout(limit, client.channel.ready(Interest::WRITABLE)).await {
-        Ok(ready) => Ok(ready.map(|_| ())?),
+async fn writable(client: &Client, sending: &Sending, limit: Duration) -> Result<(), ChannelFault> {
+    if sending.is_held() {
+        return Ok(sending.writable(&client.channel).await?);
+    }
+    match tokio::time::timeout(limit, sending.writable(&client.channel)).await {
+        Ok(ready) => Ok(ready?),
         Err(_) => Err(ChannelFault::TimedOut),
     }
 }
@@ -116,7 +146,8 @@ pub async fn response(
     let mut out = BytesMut::with_capacity(1024);
     let framing = head::write(request, &mut response, &mut out);
     let head_left = out.len();
-    let mut sending = Sending { out, framing, head_left };
+    let pace = Pace::of(request);
+    let mut sending = Sending { out, framing, head_left, pace };
     let limit = Duration::from_millis(request.location.core.send_timeout.0);
     let content = match framing {
         Framing::None => {
@@ -202,8 +233,14 @@ async fn send_file(
     limit: Duration,
 ) -> Result<(), ChannelFault> {
     while left > 0 {
-        let length = left.min(SEND_FILE_MAX) as usize;
-        match client.channel.try_send_file(file.as_fd(), &mut offset, length) {
+        let sent = match sending.allowance(request) {
+            Ok(room) => {
+                let length = left.min(SEND_FILE_MAX).min(room as u64) as usize;
+                client.channel.try_send_file(file.as_fd(), &mut offset, length)
+            }
+            Err(held) => Err(held),
+        };
+        match sent {
             // The file has become shorter than its head said.
             Ok(0) => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
             Ok(count) => {
@@ -212,7 +249,7 @@ async fn send_file(
                 tokio::task::yield_now().await;
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                writable(client, limit).await?;
+                writable(client, sending, limit).await?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),

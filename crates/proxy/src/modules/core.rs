@@ -1,6 +1,6 @@
 //! What nginx's `ngx_http_core_module` sets: limits, timeouts and habits of the client's side.
 
-use crate::grammar::{Buffers, Presence, TempPath};
+use crate::grammar::{Buffers, ComputedSize, Presence, TempPath};
 use perdura_conf::{
     Arity, Fault, Flag, Number, Offset, Reader, Seconds, Size, Statement, Template, Text, Time,
     Value, Word, choice, directives,
@@ -126,6 +126,14 @@ directives! {
 
     /// Holds 401 back for so long, so that passwords cannot be tried quickly.
     auth_delay: Time = "0s", in HTTP | SERVER | LOCATION;
+
+    /// How many bytes of a response a client gets in a second; 0 is no limit. It holds for one
+    /// request, so a client with several connections gets several times as much, and says nothing of
+    /// tunnels. It may hold variables.
+    limit_rate: ComputedSize = "0", in HTTP | SERVER | LOCATION | LOCATION_IF;
+
+    /// How many bytes of a response go at full speed before `limit_rate` begins.
+    limit_rate_after: ComputedSize = "0", in HTTP | SERVER | LOCATION | LOCATION_IF;
 }
 
 choice! {

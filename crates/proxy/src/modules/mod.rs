@@ -11,7 +11,9 @@ pub mod error_page;
 pub mod events;
 pub mod headers;
 pub mod index;
+pub mod limit_conn;
 pub mod limit_except;
+pub mod limit_req;
 pub mod log;
 pub mod process;
 pub mod proxy;
@@ -44,6 +46,8 @@ pub mod scope {
         index,
         autoindex,
         try_files,
+        limit_conn,
+        limit_req,
         access,
         auth_basic,
         headers,
@@ -66,6 +70,8 @@ pub fn scope_check(
     faults.extend(core::check(statement, &before.core));
     faults.extend(access::check(statement));
     faults.extend(realip::check(statement));
+    faults.extend(limit_conn::check(statement, &before.limit_conn));
+    faults.extend(limit_req::check(statement, &before.limit_req));
     faults
 }
 

@@ -29,6 +29,9 @@ const READ_SIZE: usize = 64 * 1024;
 /// How much of a file of buffered bytes is brought back at once.
 const REFILL_SIZE: usize = 64 * 1024;
 
+/// Longer than anybody waits.
+const FOREVER: Duration = Duration::from_secs(86_400);
+
 /// Where the body's end is.
 enum Cutter {
     Length(u64),
@@ -190,7 +193,7 @@ impl Body {
                     }
                 }
             }
-            match self.wait(client, request, wants, blocked, limit).await {
+            match self.wait(client, request, wants, blocked.then_some(sending), limit).await {
                 Ok(()) => {}
                 Err(Waited::Upstream(fault)) => cut = Some(fault),
                 Err(Waited::Client(fault)) => return outcome(request, Err(fault)),
@@ -388,24 +391,36 @@ impl Body {
         client: &Client,
         request: &Request,
         wants: bool,
-        blocked: bool,
+        blocked: Option<&mut Sending>,
         send: Duration,
     ) -> Result<(), Waited> {
         let proxy = &request.location.proxy;
         let read = Duration::from_millis(proxy.proxy_read_timeout.0);
-        let limit = if blocked { send } else { read };
-        let watches = !blocked && !proxy.proxy_ignore_client_abort.0;
+        let limit = match &blocked {
+            // The client would take more, and gets it when its rate allows.
+            Some(sending) if sending.is_held() => FOREVER,
+            Some(_) => send,
+            None => read,
+        };
+        let watches = blocked.is_none() && !proxy.proxy_ignore_client_abort.0;
+        let is_blocked = blocked.is_some();
+        let more = async {
+            match blocked {
+                Some(sending) => sending.writable(&client.channel).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             _ = self.upstream.channel.ready(Interest::READABLE), if wants => Ok(()),
-            ready = client.channel.ready(Interest::WRITABLE), if blocked => {
-                ready.map(|_| ()).map_err(|error| Waited::Client(ChannelFault::Io(error)))
+            ready = more => {
+                ready.map_err(|error| Waited::Client(ChannelFault::Io(error)))
             }
             () = client.channel.closed(), if watches => {
                 let error = io::Error::from(io::ErrorKind::ConnectionReset);
                 Err(Waited::Client(ChannelFault::Io(error)))
             }
-            () = tokio::time::sleep(limit) => match blocked {
+            () = tokio::time::sleep(limit) => match is_blocked {
                 true => Err(Waited::Client(ChannelFault::TimedOut)),
                 false => Err(Waited::Upstream(Cut::TimedOut)),
             },

@@ -217,6 +217,9 @@ fn reload(
         let first = built.faults.iter().find(|fault| fault.level == Level::Emerg);
         return Err(first.map(|fault| fault.message.clone()).unwrap_or_default());
     };
+    if let Some(why) = config.zones.conflict_with(&shared.config().zones) {
+        return Err(why);
+    }
     assign_logs(&config, logs);
     carry(&shared.config(), &config);
     shared.seats.set_bound(seat_bound(&config, shared.threads));
@@ -228,8 +231,9 @@ fn reload(
     Ok(order(shared, |orders| orders.listeners = listeners))
 }
 
-/// What goes on from one configuration to the next: what upstream peers count.
+/// What goes on from one configuration to the next: what upstream peers and limits count.
 fn carry(old: &Config, new: &Config) {
+    new.zones.carry_from(&old.zones);
     for (name, group) in &new.groups {
         if let Some(before) = old.groups.get(name) {
             group.carry_from(before);

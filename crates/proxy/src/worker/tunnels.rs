@@ -7,7 +7,6 @@ use crate::inherited;
 use crate::ledger::Ledger;
 use crate::modules::error_log::Severity;
 use crate::modules::upgrade;
-use crate::upstream::Outcome;
 use perdura_tunnel::{Adopted, Batch, Close, Death, Drain, Engine, TunnelId};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -54,28 +53,20 @@ pub fn engine(shared: &Arc<Shared>, index: u16, recover: Option<Death>) -> io::R
     Ok(recovered.engine)
 }
 
-/// Counts an adopted tunnel at its peer again.
+/// Counts an adopted tunnel at its peer and in its limits again.
 pub fn take_account(tunnel: &Adopted, config: &Config) {
     let Some(ledger) = Ledger::decode(&tunnel.note) else {
         return;
     };
-    if let Some(group) = config.groups.values().find(|group| group.name == ledger.group)
-        && let Some(index) = group.find(&ledger.peer)
-    {
-        group.take(index);
-    }
+    ledger.count_again(config);
 }
 
-/// Gives back the peer of a tunnel that could not begin.
+/// Gives back what a tunnel that could not begin, or goes on elsewhere, has held.
 pub fn close_account(note: &[u8], config: &Config) {
     let Some(ledger) = Ledger::decode(note) else {
         return;
     };
-    if let Some(group) = config.groups.values().find(|group| group.name == ledger.group)
-        && let Some(index) = group.find(&ledger.peer)
-    {
-        group.release(index, Outcome::Fine, crate::now_ms());
-    }
+    ledger.release(config);
 }
 
 /// Handles the engine's events and timers for as long as the thread lives.

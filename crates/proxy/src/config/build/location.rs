@@ -135,6 +135,7 @@ impl Builder<'_> {
         pass: Option<Arc<Pass>>,
         shared: &mut Shared,
     ) -> Location {
+        let limits = self.limits(&settings);
         let logs = self.access_logs(&settings.log.access_log, scope.logs_written, &shared.formats);
         let name_servers =
             self.resolver(settings.resolver.resolver.as_ref(), &mut shared.resolvers);
@@ -150,6 +151,7 @@ impl Builder<'_> {
             locations: Locations::default(),
             access_logs: logs,
             error_logs: scope.error_logs,
+            limits,
             temp_body: settings.core.client_body_temp_path.0.clone(),
             settings,
         }

@@ -16,8 +16,10 @@ mod server;
 mod sockets;
 mod trusted;
 mod upstream;
+mod zones;
 
 use crate::config::{Config, Process, known, table};
+use crate::limits::Zones;
 use crate::log_file::LogFile;
 use crate::modules::events::Connections;
 use crate::modules::process::{Count, PID};
@@ -65,6 +67,7 @@ pub fn build(world: &dyn World, options: &Options) -> Built {
         sources: document.sources.clone(),
         has_unread: !document.faults.is_empty(),
         logs: Vec::new(),
+        zones: Zones::default(),
         set_variables: HashSet::new(),
     };
     let config = builder.main(&document.statements);
@@ -86,6 +89,7 @@ struct Builder<'a> {
     /// The grammar has found faults already.
     has_unread: bool,
     logs: Vec<Arc<LogFile>>,
+    zones: Zones,
     /// Variables that some `set` gives a value.
     set_variables: HashSet<VariableId>,
 }
@@ -138,6 +142,7 @@ impl<'a> Builder<'a> {
             sockets: http.sockets,
             endpoints: http.endpoints,
             groups: http.groups,
+            zones: std::mem::take(&mut self.zones),
             keeps_sent_head: bindings.iter().any(|one| matches!(one, Binding::SentField(_))),
             bindings,
             log_files: self.logs.iter().map(|log| log.path.clone()).collect(),

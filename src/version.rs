@@ -51,7 +51,7 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
 ];
 
 /// nginx's modules that are built only when `configure` is told so, and that we have.
-const EXTRA_MODULES: &[&str] = &["http_realip_module"];
+const EXTRA_MODULES: &[&str] = &["http_realip_module", "http_ssl_module"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Built {
@@ -150,7 +150,7 @@ mod tests {
         assert!(text.contains("\nconfigure arguments: --prefix="), "{text}");
         assert!(text.contains(" --without-http_gzip_module "), "{text}");
         assert!(!text.contains("http_proxy_module"), "{text}");
-        assert!(!text.contains("http_ssl_module"), "{text}");
+        assert!(text.contains(" --with-http_ssl_module "), "{text}");
     }
 
     #[test]

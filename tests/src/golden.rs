@@ -2,8 +2,9 @@
 //! about it. A new case is a new file.
 //!
 //! After the dashes stands `exit CODE`, then the output; `@conf@` is the configuration's path
-//! and `@dir@` its folder. A line `# nginx: differs, WHY` above the configuration says that
-//! Debian's nginx words its first line otherwise, or does not know the directive.
+//! and `@dir@` its folder, in which copies of `tests/conf/files` lie. A line
+//! `# nginx: differs, WHY` above the configuration says that Debian's nginx words its first line
+//! otherwise, or does not know the directive.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,6 +19,12 @@ pub struct Golden {
     pub conf: String,
     /// The outcome as it stands in the file.
     pub expected: String,
+}
+
+/// The folder of certificates, keys and the like that configurations name; each finds copies beside
+/// itself.
+pub fn conf_files() -> PathBuf {
+    root().join("tests/conf/files")
 }
 
 /// All files of `tests/conf/KIND`.
@@ -44,6 +51,10 @@ impl Golden {
     pub fn ask(&self, program: Program) -> String {
         let folder = Folder::new("golden");
         std::fs::create_dir_all(folder.path().join("logs")).expect("a folder for logs");
+        for entry in std::fs::read_dir(conf_files()).into_iter().flatten().flatten() {
+            let to = folder.path().join(entry.file_name());
+            std::fs::copy(entry.path(), to).expect("a copy of a file");
+        }
         let conf = folder.write("perdura.conf", self.conf.as_bytes());
         let output = Command::new(program.binary())
             .args(["-t", "-p"])

@@ -1,21 +1,24 @@
-//! A connected stream socket of either side, plain TCP or unix.
+//! A connected stream of either side: TCP or unix, plain or TLS.
 //!
 //! Reads and writes are tried first and waited for only when the kernel says so; every wait has a
-//! timeout.
+//! timeout. Whoever reads and writes does not know whether the bytes travel sealed.
 
 use crate::config::Address;
 use crate::socket::Socket;
+use crate::tls::{Ahead, Session, Wire};
 use bytes::BytesMut;
+use perdura_tunnel::tls::Secrets;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Duration;
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 
-/// A connected socket.
+/// A connected socket, and the TLS session that it carries if it does.
 pub struct Channel {
     socket: Socket,
     nagle: Cell<Nagle>,
+    tls: Option<Box<RefCell<Session>>>,
 }
 
 /// Whether the kernel may hold a small piece back until what went before it is acknowledged.
@@ -60,7 +63,7 @@ pub enum Read {
 impl Channel {
     fn over(socket: Socket) -> Self {
         let nagle = if socket.is_tcp() { Nagle::Unwritten } else { Nagle::Off };
-        Self { socket, nagle: Cell::new(nagle) }
+        Self { socket, nagle: Cell::new(nagle), tls: None }
     }
 
     /// A client's connection that was just accepted.
@@ -76,12 +79,30 @@ impl Channel {
         Socket::connect(address).await.map(Self::over)
     }
 
+    /// The same connection, whose bytes go through `session` from here on.
+    pub fn secured(self, session: Session) -> Self {
+        Self { tls: Some(Box::new(RefCell::new(session))), ..self }
+    }
+
+    /// The socket itself, for what happens before and below TLS.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Asks the TLS session, if there is one.
+    pub fn with_tls<R>(&self, ask: impl FnOnce(&Session) -> R) -> Option<R> {
+        self.tls.as_ref().map(|session| ask(&session.borrow()))
+    }
+
     /// Reads what there is behind `buffer`'s content, at most `max` bytes; `WouldBlock` when there
     /// is nothing.
     pub fn try_read(&self, buffer: &mut BytesMut, max: usize) -> io::Result<usize> {
         LANDING.with_borrow_mut(|landing| {
             let into = &mut landing[..max.clamp(1, READ_MAX)];
-            let count = self.socket.try_read(into)?;
+            let count = match &self.tls {
+                None => self.socket.try_read(into)?,
+                Some(session) => session.borrow_mut().read(&self.socket, into)?,
+            };
             buffer.extend_from_slice(&into[..count]);
             Ok(count)
         })
@@ -90,21 +111,26 @@ impl Channel {
     /// Open, and nothing waits to be read.
     pub fn is_quiet(&self) -> bool {
         self.socket.doubt();
-        matches!(self.socket.try_peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        matches!(self.look_for_end(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Writes what is taken now. A write that would block is tried again with the same bytes.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         if self.nagle.get() == Nagle::Written {
             self.set_nodelay();
         }
-        let count = self.socket.try_write(bytes)?;
+        let count = match &self.tls {
+            None => self.socket.try_write(bytes)?,
+            Some(session) => session.borrow_mut().write(&self.socket, bytes)?,
+        };
         if self.nagle.get() == Nagle::Unwritten {
             self.nagle.set(Nagle::Written);
         }
         Ok(count)
     }
 
-    /// Sends a stretch of a file without copying it through this process.
+    /// Sends a stretch of a file, without copying it through this process where nothing has to be
+    /// sealed.
     pub fn try_send_file(
         &self,
         file: BorrowedFd<'_>,
@@ -114,12 +140,24 @@ impl Channel {
         if self.nagle.get() == Nagle::Written {
             self.set_nodelay();
         }
-        self.socket.attempt(Interest::WRITABLE, |socket| {
-            rustix::fs::sendfile(socket, file, Some(offset), length)
+        let Some(session) = &self.tls else {
+            return self.socket.attempt(Interest::WRITABLE, |socket| {
+                rustix::fs::sendfile(socket, file, Some(offset), length)
+            });
+        };
+        LANDING.with_borrow_mut(|landing| {
+            let room = length.min(READ_MAX);
+            let count = rustix::io::pread(file, &mut landing[..room], *offset)?;
+            let sent = session.borrow_mut().write(&self.socket, &landing[..count])?;
+            *offset += sent as u64;
+            Ok(sent)
         })
     }
 
-    pub async fn ready(&self, interest: Interest) -> io::Result<tokio::io::Ready> {
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        if interest.is_readable() && self.with_tls(Session::is_readable) == Some(true) {
+            return Ok(Ready::READABLE);
+        }
         self.socket.ready(interest).await
     }
 
@@ -169,19 +207,41 @@ impl Channel {
     /// wait unread do not hide that.
     pub async fn closed(&self) {
         loop {
-            match self.ready(Interest::READABLE | Interest::ERROR).await {
+            match self.socket.ready(Interest::READABLE | Interest::ERROR).await {
                 Ok(ready) if ready.is_read_closed() || ready.is_error() => return,
                 Err(_) => return,
                 Ok(_) => {}
             }
             // Bytes of the next request wait here, and are not to be read. Looking one up makes the
             // runtime forget a readiness that is no longer true.
-            match self.socket.try_peek() {
-                Ok(0) => return,
+            match self.look_for_end() {
+                Ok(Ahead::End) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
-                Ok(_) => std::future::pending::<()>().await,
+                Ok(Ahead::Bytes) => std::future::pending::<()>().await,
             }
+        }
+    }
+
+    fn look_for_end(&self) -> io::Result<Ahead> {
+        match &self.tls {
+            Some(session) => session.borrow_mut().look_for_end(&self.socket),
+            None => match self.socket.try_peek(&mut [0])? {
+                0 => Ok(Ahead::End),
+                _ => Ok(Ahead::Bytes),
+            },
+        }
+    }
+
+    /// The peer's end came without the peer's saying so, which TLS makes visible.
+    pub fn was_cut(&self) -> bool {
+        self.with_tls(Session::was_cut) == Some(true)
+    }
+
+    /// Tells the peer that nothing more comes, where TLS has a word for it.
+    pub fn say_goodbye(&self) {
+        if let Some(session) = &self.tls {
+            session.borrow_mut().say_goodbye(&self.socket);
         }
     }
 
@@ -212,12 +272,56 @@ impl Channel {
 
     /// Sends FIN; the other direction stays open.
     pub fn shutdown_write(&self) {
+        self.say_goodbye();
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
 
-    /// The descriptor, out of the runtime's hands.
-    pub fn into_fd(self) -> OwnedFd {
-        self.socket.into_fd()
+    /// Makes ready for [`leave`](Self::leave): nothing is under way on either side, and what has
+    /// been read ahead stands in `buffer`.
+    pub async fn settle(&self, buffer: &mut BytesMut, limit: Duration) -> Result<(), ChannelFault> {
+        let Some(session) = &self.tls else {
+            return Ok(());
+        };
+        loop {
+            match session.borrow_mut().settle(&self.socket, buffer) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+            let interest = match session.borrow().wants_write() {
+                true => Interest::WRITABLE,
+                false => Interest::READABLE,
+            };
+            match tokio::time::timeout(limit, self.socket.ready(interest)).await {
+                Ok(ready) => ready?,
+                Err(_) => return Err(ChannelFault::TimedOut),
+            };
+        }
+    }
+
+    /// The descriptor, out of the runtime's hands, with the secrets of TLS.
+    ///
+    /// # Errors
+    /// When the TLS session cannot be left.
+    pub fn leave(self) -> io::Result<(OwnedFd, Option<Secrets>)> {
+        let secrets = match self.tls {
+            None => None,
+            Some(session) => {
+                let left = session.into_inner().leave();
+                Some(left.map_err(|fault| io::Error::other(fault.to_string()))?)
+            }
+        };
+        Ok((self.socket.into_fd(), secrets))
+    }
+}
+
+impl Wire for Socket {
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.try_read(into)
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_pieces(slices)
     }
 }
 

@@ -47,6 +47,7 @@ mod script;
 #[allow(unsafe_code, reason = "the runtime watches a descriptor that this module owns")]
 mod socket;
 mod temp_file;
+pub mod tls;
 mod upgrade;
 mod upstream;
 pub mod uri;

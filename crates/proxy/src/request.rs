@@ -12,6 +12,7 @@ use crate::limits::connections::Place;
 use crate::password::{Credentials, Judgement};
 use crate::proxy_header::ProxyHeader;
 use crate::regex::{Captures, Regex};
+use crate::tls;
 use bytes::Bytes;
 use perdura_conf::VariableId;
 use std::cell::RefCell;
@@ -34,6 +35,30 @@ pub struct Connection {
     pub socket: Rc<str>,
     pub accepted: Instant,
     pub pid: u32,
+    pub security: Security,
+}
+
+/// How a client's connection is secured.
+pub enum Security {
+    Plain,
+    /// It speaks plain HTTP where TLS is spoken.
+    PlainOnTls,
+    Tls(Box<tls::Facts>),
+}
+
+impl Connection {
+    /// What is known of the connection's TLS.
+    pub fn tls(&self) -> Option<&tls::Facts> {
+        match &self.security {
+            Security::Tls(facts) => Some(facts),
+            Security::Plain | Security::PlainOnTls => None,
+        }
+    }
+
+    /// `$scheme`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls().is_some() { "https" } else { "http" }
+    }
 }
 
 /// The other end of a client's connection.

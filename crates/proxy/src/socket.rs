@@ -9,7 +9,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::cell::{Cell, OnceCell};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
@@ -109,18 +109,23 @@ impl Socket {
         read
     }
 
-    /// Looks at the first byte that waits, without taking it: 1, or 0 at the peer's end.
-    pub fn try_peek(&self) -> io::Result<usize> {
+    /// Looks at bytes that wait, without taking them; 0 is the peer's end.
+    pub fn try_peek(&self, into: &mut [u8]) -> io::Result<usize> {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let mut byte = [0_u8; 1];
-        self.attempt(Interest::READABLE, |fd| {
-            net::recv(fd, &mut byte[..], flags).map(|(count, _)| count)
-        })
+        self.attempt(Interest::READABLE, |fd| net::recv(fd, into, flags).map(|(count, _)| count))
     }
 
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         self.attempt(Interest::WRITABLE, |fd| net::send(fd, bytes, flags))
+    }
+
+    /// Writes several pieces as if they were one.
+    pub fn try_write_pieces(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        self.attempt(Interest::WRITABLE, |fd| {
+            net::sendmsg(fd, pieces, &mut net::SendAncillaryBuffer::default(), flags)
+        })
     }
 
     /// One try of `call`, unless it is known to be in vain.

@@ -213,11 +213,13 @@ pub fn hand_over(
     request.places.drain(..).for_each(Place::keep);
     let (group, index) = lease.keep();
     let peer = crate::ledger::peer_key(&group.name, &group.peer(index).address);
+    let (client_leg, client_tls) = client.channel.leave()?;
+    let (upstream_leg, upstream_tls) = upstream.channel.leave()?;
     Ok(Handoff {
         seat,
-        legs: [client.channel.into_fd(), upstream.channel.into_fd()],
+        legs: [client_leg, upstream_leg],
         first: [to_client, client.buffer.to_vec()],
-        tls: [None, None],
+        tls: [client_tls, upstream_tls],
         keeping: perdura_tunnel::Keeping::Shared,
         framing: match proof.is_websocket {
             true => Framing::WebSocket { head: head.len() as u32 },

@@ -9,6 +9,7 @@ use crate::file_path;
 use crate::h1::same_name;
 use crate::proxy_header::ProxyHeader;
 use crate::request::{Attempt, Body, ErrorPage, Peer, Request};
+use crate::tls;
 use crate::uri;
 use bytes::Bytes;
 use perdura_conf::{Part, Template, VariableId};
@@ -20,6 +21,8 @@ use std::time::Duration;
 #[derive(Clone)]
 pub enum Binding {
     Getter(Getter),
+    /// A value of the client's TLS.
+    Tls(tls::Value),
     /// `$http_NAME`, with dashes.
     Field(String),
     SentField(String),
@@ -92,6 +95,9 @@ impl Binding {
         }
         if let Some((_, getter)) = GETTERS.iter().find(|(known, _)| *known == name) {
             return Some(Binding::Getter(*getter));
+        }
+        if let Some((_, value)) = tls::VALUES.iter().find(|(known, _)| *known == name) {
+            return Some(Binding::Tls(*value));
         }
         let rest = |prefix| name.strip_prefix(prefix).filter(|rest: &&str| !rest.is_empty());
         let dashed = |rest: &str| rest.replace('_', "-");
@@ -193,6 +199,10 @@ impl Request {
                 }
             }
             Binding::Getter(getter) => getter(self, out),
+            Binding::Tls(value) => match self.connection.tls().and_then(value) {
+                Some(value) => put(Some(value.as_bytes()), out),
+                None => false,
+            },
             Binding::Field(name) => {
                 let separator: &[u8] = if name == "cookie" { b"; " } else { b", " };
                 join(self.head.fields().all(name), separator, out)
@@ -499,6 +509,12 @@ fn filename(request: &Request, out: &mut Vec<u8>) -> bool {
     put(file_path::mapped(request).ok().as_deref(), out)
 }
 
+fn ssl_client_verify(request: &Request, out: &mut Vec<u8>) -> bool {
+    let policy = request.server.tls.as_ref().map(|tls| &tls.policy);
+    let tls = request.connection.tls();
+    tls.is_some_and(|tls| text(&tls::client_verify(tls, policy), out))
+}
+
 fn status(request: &Request, out: &mut Vec<u8>) -> bool {
     let status = match (request.sent.status, request.error_page) {
         (_, ErrorPage::Making { status: Some(kept) }) => kept,
@@ -542,7 +558,7 @@ const GETTERS: &[(&str, Getter)] = &[
     ("document_uri", |r, out| put(Some(&r.path), out)),
     ("host", host),
     ("hostname", |_, out| text(&crate::hostname(), out)),
-    ("https", |_, out| text("", out)),
+    ("https", |r, out| text(if r.connection.tls().is_some() { "on" } else { "" }, out)),
     ("is_args", |r, out| text(if r.args.is_empty() { "" } else { "?" }, out)),
     ("limit_conn_status", |r, out| put(r.limit_conn.map(|one| one.word().as_bytes()), out)),
     ("limit_req_status", |r, out| put(r.limit_req.map(|one| one.word().as_bytes()), out)),
@@ -573,11 +589,12 @@ const GETTERS: &[(&str, Getter)] = &[
     ("request_length", |r, out| number(r.length(), out)),
     ("request_method", |r, out| put(Some(&r.method), out) && !r.method.is_empty()),
     ("request_uri", |r, out| has_target(r) && put(Some(r.head.unparsed_uri()), out)),
-    ("scheme", |_, out| text("http", out)),
+    ("scheme", |r, out| text(r.connection.scheme(), out)),
     ("server_addr", server_address),
     ("server_name", |r, out| put(Some(&r.server.name), out)),
     ("server_port", server_port),
     ("server_protocol", |r, out| put(Some(r.head.protocol()), out)),
+    ("ssl_client_verify", ssl_client_verify),
     ("status", status),
     ("upstream_addr", |r, out| {
         attempts(r, out, |attempt, out| out.extend_from_slice(attempt.address.as_bytes()))

@@ -30,6 +30,7 @@ use crate::log_file::LogFile;
 use crate::modules::limit_except::Methods;
 use crate::modules::{scope, upgrade};
 use crate::script::Code;
+use crate::tls;
 use crate::upstream::{Group, Pass};
 use crate::variables::Binding;
 use perdura_conf::Template;
@@ -93,6 +94,10 @@ impl Config {
 pub struct Endpoint {
     pub default: Arc<Server>,
     pub names: ServerNames,
+    /// Clients shake hands before they ask.
+    pub speaks_tls: bool,
+    /// No other server shares it.
+    pub is_lone: bool,
     /// Some server has other rules for header fields than the default one.
     pub rules_differ: bool,
     /// Another endpoint shares the socket, so the local address of a connection must be asked for.
@@ -109,6 +114,8 @@ pub struct Server {
     pub base: Arc<Location>,
     pub locations: Locations,
     pub named: HashMap<Vec<u8>, Arc<Location>>,
+    /// How it meets clients that speak TLS; absent without certificates.
+    pub tls: Option<Arc<tls::Acceptance>>,
 }
 
 impl std::ops::Deref for Server {

@@ -1,6 +1,7 @@
 //! From a request to its answer: phases, error pages, internal redirects, the upstream's exchange.
 
 use super::body::{self, BodyFault, Discarded, Unwanted};
+use super::secure;
 use super::send::{self, Finish};
 use super::serve::{After, Client, Course};
 use super::special;
@@ -22,6 +23,9 @@ use std::time::Duration;
 
 /// Runs a request to its end.
 pub async fn run(client: Client, mut request: Box<Request>, thread: &Rc<Thread>) -> Course {
+    if let Some(status) = secure::refusal(&request) {
+        return refuse(client, request, status, thread).await;
+    }
     if request.is_connect() {
         // CONNECT is answered only where a tunnel to it is configured, which cannot be yet.
         error_log::request(&request, Severity::Info, "client sent CONNECT method");

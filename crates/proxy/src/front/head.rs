@@ -177,7 +177,9 @@ fn added_fields(request: &Request, response: &mut Response) -> Vec<(Vec<u8>, Vec
 /// A `Location` that begins with a slash gets scheme, host and port in front (`absolute_redirect`).
 fn absolute(request: &Request, location: &[u8]) -> Vec<u8> {
     let core = &request.location.core;
-    let mut out = b"http://".to_vec();
+    let scheme = request.connection.scheme();
+    let mut out = format!("{scheme}://").into_bytes();
+    let usual_port = if scheme == "https" { 443 } else { 80 };
     if core.server_name_in_redirect.0 {
         out.extend_from_slice(&request.server.name);
     } else if !request.host.is_empty() {
@@ -190,7 +192,7 @@ fn absolute(request: &Request, location: &[u8]) -> Vec<u8> {
     }
     if let Address::Inet(address) = &request.connection.local
         && core.port_in_redirect.0
-        && address.port() != 80
+        && address.port() != usual_port
     {
         out.extend_from_slice(format!(":{}", address.port()).as_bytes());
     }

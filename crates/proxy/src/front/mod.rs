@@ -8,6 +8,7 @@ pub mod body;
 mod head;
 mod pace;
 mod refused;
+mod secure;
 mod send;
 pub(crate) mod serve;
 mod special;

@@ -32,7 +32,8 @@ pub async fn fault(
     match answer::refuse(client, request, fault.status(), thread).await {
         super::serve::Course::Http(client, After::Linger) => body::linger(client).await,
         super::serve::Course::Http(client, After::Reset) => client.channel.set_reset_on_close(),
-        _ => {}
+        super::serve::Course::Http(client, _) => client.channel.say_goodbye(),
+        super::serve::Course::Tunnel => {}
     }
 }
 

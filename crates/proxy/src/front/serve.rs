@@ -1,7 +1,7 @@
 //! One client connection from its first byte to its close.
 
 use super::refused::Stop;
-use super::{answer, body, refused, told};
+use super::{answer, body, refused, secure, told};
 use crate::channel::{Channel, ChannelFault, Read};
 use crate::config::{Config, Endpoint, Server};
 use crate::h1::{
@@ -112,18 +112,20 @@ pub async fn serve(channel: Channel, mut facts: Connection, thread: Rc<Thread>) 
     if !told::read(&channel, &mut buffer, &mut facts, &thread).await {
         return;
     }
-    let mut client = Client { channel, buffer, facts: Rc::new(facts) };
     let mut ordinal = 0;
     // An ending worker waits for clients that have not asked anything yet, but not for idle ones.
     let mut busy = Some(thread.busy());
-    let (header_timeout, room) = match endpoint_of(&thread.config(), &client.facts) {
-        Some(endpoint) => {
-            let core = &endpoint.default.core;
-            let room = (core.client_header_buffer_size.0 as usize).min(HEAD_READ_MAX);
-            (Duration::from_millis(core.client_header_timeout.0), room)
-        }
-        None => return,
+    let Some(endpoint) = endpoint_of(&thread.config(), &facts).cloned() else {
+        return;
     };
+    let core = &endpoint.default.core;
+    let room = (core.client_header_buffer_size.0 as usize).min(HEAD_READ_MAX);
+    let header_timeout = Duration::from_millis(core.client_header_timeout.0);
+    let greeted = secure::greet((channel, buffer), facts, &endpoint, header_timeout).await;
+    let Some(mut client) = greeted else {
+        return;
+    };
+    drop(endpoint);
     // Under load the first request is there when the connection is accepted.
     match client.channel.try_read(&mut client.buffer, room) {
         Ok(0) => return,
@@ -136,7 +138,7 @@ pub async fn serve(channel: Channel, mut facts: Connection, thread: Rc<Thread>) 
         if client.buffer.is_empty() {
             let waited = wait_for_request(&client, silence, &thread, busy.is_none()).await;
             if waited == Silence::Ended {
-                return;
+                return client.channel.say_goodbye();
             }
         }
         ordinal += 1;
@@ -187,7 +189,7 @@ async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(C
         After::KeepAlive { idle } => return Some((client, idle)),
         After::Linger => body::linger(client).await,
         After::Reset => client.channel.set_reset_on_close(),
-        After::Close => {}
+        After::Close => client.channel.say_goodbye(),
     }
     None
 }

@@ -22,6 +22,7 @@ pub mod resolver;
 pub mod return_status;
 pub mod rewrite;
 pub mod server;
+pub mod ssl;
 pub mod try_files;
 pub mod upgrade;
 pub mod upstream;
@@ -40,6 +41,7 @@ pub mod events_block {
 pub mod scope {
     perdura_conf::modules! {
         core,
+        ssl,
         realip,
         rewrite,
         resolver,

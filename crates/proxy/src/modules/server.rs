@@ -19,6 +19,8 @@ directives! {
 pub struct Listen {
     pub address: Word,
     pub default_server: bool,
+    /// Connections speak TLS.
+    pub ssl: bool,
     pub backlog: Option<u32>,
     pub rcvbuf: Option<u64>,
     pub sndbuf: Option<u64>,
@@ -32,7 +34,7 @@ pub struct Listen {
 }
 
 impl Value for Listen {
-    const SYNTAX: &'static str = "address[:port] | port | unix:path [default_server] [backlog=number] \
+    const SYNTAX: &'static str = "address[:port] | port | unix:path [default_server] [ssl] [backlog=number] \
                                   [rcvbuf=size] [sndbuf=size] [ipv6only=on|off] [reuseport] [deferred] \
                                   [bind] [proxy_protocol]";
     const ARITY: Arity = Arity::at_least(1);
@@ -41,6 +43,7 @@ impl Value for Listen {
         let mut listen = Listen {
             address: args[0].clone(),
             default_server: false,
+            ssl: false,
             backlog: None,
             rcvbuf: None,
             sndbuf: None,
@@ -64,18 +67,25 @@ impl Listen {
         let invalid = |what: &str| Fault::new(word.place, format!("invalid {what} \"{text}\""));
         let bare = matches!(
             name,
-            "default_server" | "default" | "bind" | "reuseport" | "deferred" | "proxy_protocol"
+            "default_server"
+                | "default"
+                | "bind"
+                | "reuseport"
+                | "deferred"
+                | "proxy_protocol"
+                | "ssl"
         );
         let valued = matches!(name, "backlog" | "rcvbuf" | "sndbuf" | "ipv6only");
         if (bare && text != name) || (valued && text == name) {
             return Err(invalid("parameter"));
         }
-        if !matches!(name, "default_server" | "default" | "proxy_protocol") {
+        if !matches!(name, "default_server" | "default" | "proxy_protocol" | "ssl") {
             self.socket_options = true;
         }
         match name {
             "default_server" | "default" => self.default_server = true,
             "bind" => {}
+            "ssl" => self.ssl = true,
             "backlog" => {
                 let backlog = Number::parse(value.as_bytes()).filter(|&backlog| backlog > 0);
                 let backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
@@ -99,13 +109,6 @@ impl Listen {
             "reuseport" => self.reuseport = true,
             "deferred" => self.deferred = true,
             "proxy_protocol" => self.proxy_protocol = true,
-            "ssl" => {
-                return Err(Fault::new(
-                    word.place,
-                    "the \"ssl\" parameter requires ngx_http_ssl_module",
-                )
-                .hint("TLS is not built yet"));
-            }
             "http2" | "quic" | "so_keepalive" | "fastopen" | "accept_filter" | "setfib"
             | "multipath" => {
                 return Err(Fault::new(

@@ -391,7 +391,7 @@ fn shown_url<'u>(aim: &'u Aim, peer: &'u str) -> ShownUrl<'u> {
 }
 
 async fn conclude(
-    client: Client,
+    mut client: Client,
     mut request: Box<Request>,
     pass: &Arc<Pass>,
     thread: &Rc<Thread>,
@@ -423,7 +423,17 @@ async fn conclude(
             let mut response = incoming::head_of(&request, pass, &answer.head);
             let mut head = BytesMut::with_capacity(512);
             crate::front::write_head(&mut request, &mut response, &mut head);
-            let Answer { upstream, lease, .. } = answer;
+            let Answer { mut upstream, lease, .. } = answer;
+            let limit = Duration::from_millis(request.location.proxy.proxy_read_timeout.0);
+            if client.channel.settle(&mut client.buffer, limit).await.is_err() {
+                return Passed::Gone(client, request);
+            }
+            if upstream.channel.settle(&mut upstream.buffer, limit).await.is_err() {
+                let url = shown_url(&aim, lease.group().shown(lease.index()));
+                let message = "upstream prematurely closed connection while it became a tunnel";
+                error_log::upstream(&request, Severity::Error, message, &url);
+                return Passed::Refused(client, request, 502);
+            }
             let ends = upgrade::Ends { client, upstream, lease };
             thread.begin_tunnel(proof, seat, ends, request, head);
             Passed::Tunnel

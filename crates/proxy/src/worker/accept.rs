@@ -7,7 +7,7 @@ use crate::config::Address;
 use crate::front;
 use crate::inherited;
 use crate::modules::error_log::Severity;
-use crate::request::{Connection, Peer};
+use crate::request::{Connection, Peer, Security};
 use rustix::fd::{OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname};
@@ -132,6 +132,7 @@ async fn accept(thread: Rc<Thread>, listener: Listener) {
                     socket: Rc::clone(&listener.key),
                     accepted: Instant::now(),
                     pid,
+                    security: Security::Plain,
                 };
                 begin(&thread, channel, connection);
             }

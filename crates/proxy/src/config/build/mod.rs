@@ -14,6 +14,7 @@ mod program;
 mod resolver;
 mod server;
 mod sockets;
+mod tls;
 mod trusted;
 mod upstream;
 mod zones;

@@ -17,6 +17,8 @@ pub(super) struct Placed {
     pub names: Vec<(Name, Word)>,
     pub listens: Vec<Listen>,
     pub place: Place,
+    /// Its certificates cannot be used, and a fault says so.
+    pub has_bad_tls: bool,
 }
 
 impl Builder<'_> {
@@ -47,7 +49,9 @@ impl Builder<'_> {
         let (settings, pass) = self.settled(&head, &scope, shared);
         let base = self.finish_location(head, scope, settings, pass, shared);
         let base = base.with(program, None, Vec::new());
+        let tls = self.tls(&base.settings.ssl);
         let server = Server {
+            tls: tls.clone().unwrap_or_default(),
             name: first_name(&own.server_name),
             base: Arc::new(base),
             locations: crate::config::Locations::new(list),
@@ -58,6 +62,7 @@ impl Builder<'_> {
             names,
             listens: own.listen.0,
             place: statement.name.place,
+            has_bad_tls: tls.is_err(),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::config::server_names::{Name, Named};
 use crate::config::sockets::{BACKLOG, key_of};
 use crate::config::{Address, Endpoint, Listen, Server, ServerNames};
 use crate::modules::server::Listen as Written;
+use crate::tls::Greeting;
 use crate::upstream::{Authority, Host};
 use perdura_conf::{Fault, Level, Word};
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ struct Gathered {
     listen: Listen,
     options_set: bool,
     proxy_protocol: bool,
+    speaks_tls: bool,
     default: Option<Arc<Server>>,
     first: Arc<Server>,
     servers: Vec<Arc<Server>>,
@@ -53,6 +55,7 @@ impl Builder<'_> {
             .map(|gathered| {
                 let names = self.names(&gathered, servers);
                 let key = gathered.listen.key.clone();
+                self.check_tls(&gathered, servers);
                 let default = gathered.default.unwrap_or(gathered.first);
                 let rules = |server: &Server| {
                     (server.core.underscores_in_headers.0, server.core.ignore_invalid_headers.0)
@@ -62,6 +65,8 @@ impl Builder<'_> {
                     rules_differ: gathered.servers.iter().any(differs),
                     default,
                     names,
+                    speaks_tls: gathered.speaks_tls,
+                    is_lone: gathered.servers.len() == 1,
                     by_address: shared && keys.contains(&key),
                     proxy_protocol: gathered.proxy_protocol,
                 };
@@ -85,6 +90,7 @@ impl Builder<'_> {
                 listen: listen_of(&address, written),
                 options_set: written.is_some_and(|written| written.socket_options),
                 proxy_protocol: false,
+                speaks_tls: false,
                 default: None,
                 first: Arc::clone(&placed.server),
                 servers: Vec::new(),
@@ -98,6 +104,7 @@ impl Builder<'_> {
         }
         gathered.servers.push(Arc::clone(&placed.server));
         gathered.proxy_protocol |= written.is_some_and(|written| written.proxy_protocol);
+        gathered.speaks_tls |= written.is_some_and(|written| written.ssl);
         if found.is_some()
             && let Some(written) = written.filter(|written| written.socket_options)
         {
@@ -115,6 +122,39 @@ impl Builder<'_> {
             }
             gathered.default = Some(Arc::clone(&placed.server));
         }
+    }
+
+    /// An address that speaks TLS needs a certificate, or a server that rejects whoever comes
+    /// (`ngx_http_ssl_init`).
+    fn check_tls(&mut self, gathered: &Gathered, servers: &[Placed]) {
+        if !gathered.speaks_tls {
+            return;
+        }
+        let default = gathered.default.as_ref().unwrap_or(&gathered.first);
+        let greets = |server: &Server| {
+            let tls = server.tls.as_ref();
+            tls.is_some_and(|tls| !matches!(tls.greeting, Greeting::OfDefault))
+        };
+        let rejects = |server: &Server| {
+            let tls = server.tls.as_ref();
+            tls.is_some_and(|tls| matches!(tls.greeting, Greeting::Reject))
+        };
+        let bare = match default {
+            default if rejects(default) => gathered.servers.iter().find(|one| !greets(one)),
+            default => Some(default).filter(|default| !greets(default)),
+        };
+        let placed =
+            servers.iter().find(|placed| bare.is_some_and(|one| Arc::ptr_eq(one, &placed.server)));
+        let Some(placed) = placed.filter(|placed| !placed.has_bad_tls) else {
+            return;
+        };
+        let source = self.sources.source(placed.place.source);
+        let path = source.map(|source| source.path.display().to_string()).unwrap_or_default();
+        let line = placed.place.line;
+        let message = format!(
+            "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive in {path}:{line}"
+        );
+        self.faults.push(Fault::nowhere(message));
     }
 
     /// The names of the servers of one address. As in nginx, a lone server's names are not looked

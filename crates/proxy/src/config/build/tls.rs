@@ -1,0 +1,403 @@
+//! `ssl_...` of one server, compiled: files are read, and what rustls wants is made of them.
+//!
+//! Faults are worded as nginx words them, without OpenSSL's numbers; like nginx's they have no
+//! place of their own, so the hint names it.
+
+use super::{Builder, path_of};
+use crate::modules::ssl::{self, Certificate, SessionCache, Settings};
+use crate::tls::{
+    Acceptance, Cache, ClientPolicy, Credential, CredentialFault, Demand, Greeting, Resumption,
+    ServerTerms, Tickets, Trust, TrustFault, evaluate_ciphers, evaluate_curves,
+};
+use perdura_conf::{Fault, Flag, Level, Number, Seconds, Size, Text};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A server's TLS, or a fault that has been told.
+type Compiled = Result<Option<Arc<Acceptance>>, Told>;
+
+/// What is wrong has been added to the faults.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told;
+
+impl Builder<'_> {
+    /// What a server says in handshakes; `None` when it has neither certificates nor a will to
+    /// reject.
+    pub(super) fn tls(&mut self, settings: &Settings) -> Compiled {
+        let Flag(rejects) = settings.ssl_reject_handshake;
+        let certificates = &settings.ssl_certificate.0;
+        let is_bare = certificates.is_empty() && !rejects;
+        if is_bare && settings.ssl_verify_client == ssl::Demand::Off {
+            return Ok(None);
+        }
+        let policy = Arc::new(self.client_policy(settings)?);
+        if is_bare || rejects {
+            let greeting = if rejects { Greeting::Reject } else { Greeting::OfDefault };
+            return Ok(Some(Arc::new(Acceptance { greeting, policy })));
+        }
+        let credentials = self.credentials(settings)?;
+        self.warn(settings);
+        let terms = self.server_terms(settings, credentials, Arc::clone(&policy))?;
+        match terms.config() {
+            Ok(config) => {
+                let greeting = Greeting::Config(Arc::new(config));
+                Ok(Some(Arc::new(Acceptance { greeting, policy })))
+            }
+            Err(fault) => self.tell(Fault::nowhere(format!("TLS cannot be set up: {fault}"))),
+        }
+    }
+
+    /// A fault of the file that a directive names.
+    fn tell_of<R>(&mut self, directive: &str, message: String) -> Result<R, Told> {
+        self.tell(Fault::nowhere(message).hint(format!("\"{directive}\" names the file")))
+    }
+
+    fn tell<R>(&mut self, fault: Fault) -> Result<R, Told> {
+        self.faults.push(fault);
+        Err(Told)
+    }
+
+    /// What is there for nginx and not for us, where the rest is enough.
+    fn warn(&mut self, settings: &Settings) {
+        if let Some(word) = &settings.ssl_protocols.older {
+            let message = format!("\"{}\" is not supported, ignored", word.text());
+            let fault = Fault::warning(word.place, message);
+            self.faults
+                .push(fault.hint("TLSv1.2 and TLSv1.3 are spoken; older versions are broken"));
+        }
+        if settings.ssl_stapling.0 && settings.ssl_stapling_file.is_none() {
+            let message = "\"ssl_stapling\" ignored, responses are not fetched yet";
+            let fault = Fault { level: Level::Warn, ..Fault::nowhere(message) };
+            self.faults.push(fault.hint("name a response with \"ssl_stapling_file\""));
+        }
+        let list = String::from_utf8_lossy(&settings.ssl_ecdh_curve.0).into_owned();
+        let absent = evaluate_curves(&list).map(|list| list.absent).unwrap_or_default();
+        if !absent.is_empty() {
+            let message =
+                format!("groups of \"ssl_ecdh_curve\" are not there: {}", absent.join(", "));
+            self.faults.push(Fault { level: Level::Warn, ..Fault::nowhere(message) });
+        }
+        let absent = evaluate_ciphers(&String::from_utf8_lossy(&settings.ssl_ciphers.0)).absent;
+        if !absent.is_empty() {
+            let message = format!("suites of \"ssl_ciphers\" are not there: {}", absent.join(", "));
+            self.faults.push(Fault { level: Level::Notice, ..Fault::nowhere(message) });
+        }
+    }
+
+    fn credentials(&mut self, settings: &Settings) -> Result<Vec<Credential>, Told> {
+        let (certificates, keys) = (&settings.ssl_certificate.0, &settings.ssl_certificate_key.0);
+        if keys.len() < certificates.len() {
+            let name = certificates.last().map(|one| one.word.text()).unwrap_or_default();
+            let message =
+                format!("no \"ssl_certificate_key\" is defined for certificate \"{name}\"");
+            return self.tell(Fault::nowhere(message));
+        }
+        let passwords = self.passwords(settings.ssl_password_file.as_ref())?;
+        let staple = match &settings.ssl_stapling_file {
+            Some(file) if settings.ssl_stapling.0 => Some(self.staple(file)?),
+            _ => None,
+        };
+        let mut credentials = Vec::new();
+        for (certificate, key) in certificates.iter().zip(keys) {
+            let credential = self.credential(certificate, key, &passwords)?;
+            credentials.push(match &staple {
+                Some(response) => credential.stapled(response.clone()),
+                None => credential,
+            });
+        }
+        Ok(credentials)
+    }
+
+    fn credential(
+        &mut self,
+        certificate: &Certificate,
+        key: &Certificate,
+        passwords: &[Vec<u8>],
+    ) -> Result<Credential, Told> {
+        let named = |one: &Certificate| match one.word.bytes.strip_prefix(b"data:") {
+            Some(_) => "data:...".to_owned(),
+            None => self.ssl_path(&one.word.bytes).display().to_string(),
+        };
+        let (of_certificate, of_key) = (named(certificate), named(key));
+        let chain = self.pem(&certificate.word.bytes, "certificate", &of_certificate)?;
+        let secret = self.pem(&key.word.bytes, "certificate key", &of_key)?;
+        let fault = match Credential::read(&chain, &secret, passwords) {
+            Ok(credential) => return Ok(credential),
+            Err(fault) => fault,
+        };
+        self.tell(credential_fault(fault, &of_certificate, &of_key))
+    }
+
+    /// What a file or `data:` holds.
+    fn pem(&mut self, written: &[u8], what: &str, named: &str) -> Result<Vec<u8>, Told> {
+        if let Some(text) = written.strip_prefix(b"data:") {
+            return Ok(text.to_vec());
+        }
+        let path = self.ssl_path(written);
+        match self.world.read(&path) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => {
+                let reason = bio_reason(&error, named);
+                self.tell(Fault::nowhere(format!("cannot load {what} \"{named}\": {reason}")))
+            }
+        }
+    }
+
+    /// Files of TLS lie beside the main configuration file, as nginx has it.
+    fn ssl_path(&self, written: &[u8]) -> PathBuf {
+        self.conf_prefix.join(path_of(written))
+    }
+
+    fn passwords(&mut self, file: Option<&Text>) -> Result<Vec<Vec<u8>>, Told> {
+        let Some(Text(written)) = file else {
+            return Ok(Vec::new());
+        };
+        let path = self.ssl_path(written);
+        match self.world.read(&path) {
+            Ok(bytes) => {
+                let lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
+                Ok(lines.filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
+            }
+            Err(error) => {
+                let (path, reason) = (path.display(), crate::errno_text(&error));
+                self.tell_of("ssl_password_file", format!("open() \"{path}\" failed ({reason})"))
+            }
+        }
+    }
+
+    fn staple(&mut self, file: &Text) -> Result<Vec<u8>, Told> {
+        let path = self.ssl_path(&file.0);
+        match self.world.read(&path) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => {
+                let named = path.display().to_string();
+                let reason = bio_reason(&error, &named);
+                let message = format!("BIO_new_file(\"{named}\") failed: {reason}");
+                self.tell_of("ssl_stapling_file", message)
+            }
+        }
+    }
+
+    fn client_policy(&mut self, settings: &Settings) -> Result<ClientPolicy, Told> {
+        let demand = match settings.ssl_verify_client {
+            ssl::Demand::Off => Demand::Off,
+            ssl::Demand::On => Demand::Required,
+            ssl::Demand::Optional => Demand::Optional,
+            ssl::Demand::OptionalNoCa => Demand::OptionalOfAnyone,
+        };
+        let Number(depth) = settings.ssl_verify_depth;
+        let depth = usize::try_from(depth).unwrap_or(usize::MAX);
+        let mut policy = ClientPolicy { demand, trust: Trust::new(depth), names: Vec::new() };
+        let needs_roots = matches!(demand, Demand::Required | Demand::Optional);
+        let roots = [
+            ("ssl_client_certificate", &settings.ssl_client_certificate),
+            ("ssl_trusted_certificate", &settings.ssl_trusted_certificate),
+        ];
+        if needs_roots && roots.iter().all(|(_, file)| is_absent(file)) {
+            let message =
+                "no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client";
+            return self.tell(Fault::nowhere(message));
+        }
+        for (at, (directive, file)) in roots.into_iter().enumerate() {
+            let names = self.roots(&mut policy.trust, directive, file.as_ref())?;
+            if at == 0 {
+                policy.names = names;
+            }
+        }
+        self.lists(&mut policy.trust, "ssl_crl", settings.ssl_crl.as_ref())?;
+        Ok(policy)
+    }
+
+    /// Trusts the roots of a file, and gives their names.
+    pub(super) fn roots(
+        &mut self,
+        trust: &mut Trust,
+        directive: &str,
+        file: Option<&Text>,
+    ) -> Result<Vec<rustls::DistinguishedName>, Told> {
+        let Some(Text(written)) = file.filter(|file| !file.0.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let path = self.ssl_path(written);
+        let named = path.display().to_string();
+        let reason = match self.world.read(&path) {
+            Ok(text) => match trust.add_roots(&text) {
+                Ok(names) => return Ok(names),
+                Err(fault) => format!("(SSL: {})", trust_reason(fault)),
+            },
+            Err(error) => bio_reason(&error, &named),
+        };
+        self.tell_of(
+            directive,
+            format!("SSL_CTX_load_verify_locations(\"{named}\") failed {reason}"),
+        )
+    }
+
+    /// Looks certificates up in the lists of a file.
+    pub(super) fn lists(
+        &mut self,
+        trust: &mut Trust,
+        directive: &str,
+        file: Option<&Text>,
+    ) -> Result<(), Told> {
+        let Some(Text(written)) = file.filter(|file| !file.0.is_empty()) else {
+            return Ok(());
+        };
+        let path = self.ssl_path(written);
+        let named = path.display().to_string();
+        let reason = match self.world.read(&path) {
+            Ok(text) => match trust.add_lists(&text) {
+                Ok(()) => return Ok(()),
+                Err(fault) => format!("(SSL: {})", trust_reason(fault)),
+            },
+            Err(error) => bio_reason(&error, &named),
+        };
+        self.tell_of(directive, format!("X509_LOOKUP_load_file(\"{named}\") failed {reason}"))
+    }
+
+    fn server_terms(
+        &mut self,
+        settings: &Settings,
+        credentials: Vec<Credential>,
+        policy: Arc<ClientPolicy>,
+    ) -> Result<ServerTerms, Told> {
+        let list = String::from_utf8_lossy(&settings.ssl_ciphers.0).into_owned();
+        let ciphers = evaluate_ciphers(&list);
+        if ciphers.is_empty() {
+            let message = format!(
+                "SSL_CTX_set_cipher_list(\"{list}\") failed (SSL: SSL routines::no cipher match)"
+            );
+            return self.tell(Fault::nowhere(message).hint(
+                "\"ssl_ciphers\" may choose from six suites of TLS 1.2: ECDHE with AES-GCM or \
+                 CHACHA20-POLY1305",
+            ));
+        }
+        let list = String::from_utf8_lossy(&settings.ssl_ecdh_curve.0).into_owned();
+        let groups = evaluate_curves(&list).map(|list| list.groups).unwrap_or_default();
+        if groups.is_empty() {
+            let message = format!("SSL_CTX_set1_curves_list(\"{list}\") failed");
+            return self.tell(Fault::nowhere(message).hint(
+                "\"ssl_ecdh_curve\" may name X25519MLKEM768, SecP256r1MLKEM768, X25519, prime256v1 \
+                 and secp384r1",
+            ));
+        }
+        let Size(record_max) = settings.ssl_buffer_size;
+        Ok(ServerTerms {
+            credentials,
+            policy,
+            suites: ciphers.suites(),
+            groups,
+            tls12: settings.ssl_protocols.tls12,
+            tls13: settings.ssl_protocols.tls13,
+            prefers_own_order: settings.ssl_prefer_server_ciphers.0,
+            record_max: record_max as usize,
+            resumption: self.resumption(settings)?,
+            takes_early_data: settings.ssl_early_data.0,
+        })
+    }
+
+    fn resumption(&mut self, settings: &Settings) -> Result<Resumption, Told> {
+        let Seconds(timeout_s) = settings.ssl_session_timeout;
+        let mut files = Vec::new();
+        for Text(written) in &settings.ssl_session_ticket_key.0 {
+            files.push(self.ticket_key(written)?.into());
+        }
+        let mut cache = match &settings.ssl_session_cache {
+            SessionCache::None | SessionCache::Off => None,
+            SessionCache::Builtin { sessions } => Some(Cache { name: None, sessions: *sessions }),
+            SessionCache::Shared { name, sessions } => {
+                Some(Cache { name: Some(name.clone()), sessions: *sessions })
+            }
+        };
+        let early = settings.ssl_early_data.0;
+        if early {
+            // Early data is taken once from each session, so sessions must be kept here.
+            cache = cache.or(Some(Cache { name: None, sessions: EARLY_SESSIONS }));
+        }
+        let tickets = match files.is_empty() {
+            _ if !settings.ssl_session_tickets.0 || early => None,
+            true => Some(Tickets::OfProcess),
+            false => Some(Tickets::OfFiles(files)),
+        };
+        Ok(Resumption { tickets, cache, timeout_s })
+    }
+
+    fn ticket_key(&mut self, written: &[u8]) -> Result<Vec<u8>, Told> {
+        let path = self.ssl_path(written);
+        let named = path.display();
+        let message = match self.world.read(&path) {
+            Ok(key) if matches!(key.len(), 48 | 80) => return Ok(key),
+            Ok(_) => format!("\"{named}\" must be 48 or 80 bytes"),
+            Err(error) => format!("open() \"{named}\" failed ({})", crate::errno_text(&error)),
+        };
+        self.tell_of("ssl_session_ticket_key", message)
+    }
+}
+
+/// Sessions that are kept for early data when no cache is named.
+const EARLY_SESSIONS: usize = 4096;
+
+fn is_absent(file: &Option<Text>) -> bool {
+    file.as_ref().is_none_or(|Text(name)| name.is_empty())
+}
+
+fn credential_fault(fault: CredentialFault, certificate: &str, key: &str) -> Fault {
+    let of_certificate = |reason: &str| {
+        let message = format!(
+            "cannot load certificate \"{certificate}\": PEM_read_bio_X509_AUX() failed (SSL: {reason})"
+        );
+        Fault::nowhere(message)
+    };
+    match fault {
+        CredentialFault::Pem(_)
+        | CredentialFault::NoCertificate
+        | CredentialFault::BadCertificate => of_certificate(certificate_reason(fault)),
+        CredentialFault::Key(fault) => {
+            let reason = fault.reason();
+            let message = format!(
+                "cannot load certificate key \"{key}\": PEM_read_bio_PrivateKey() failed (SSL: {reason})"
+            );
+            Fault::nowhere(message).hint(fault.hint())
+        }
+        CredentialFault::Mismatch => {
+            let message = format!(
+                "SSL_CTX_use_PrivateKey(\"{key}\") failed (SSL: x509 certificate routines::key values \
+                 mismatch)"
+            );
+            Fault::nowhere(message).hint(format!("the key is not that of \"{certificate}\""))
+        }
+    }
+}
+
+fn certificate_reason(fault: CredentialFault) -> &'static str {
+    match fault {
+        CredentialFault::Pem(fault) => fault.reason(),
+        CredentialFault::NoCertificate => {
+            "PEM routines::no start line:Expecting: TRUSTED CERTIFICATE"
+        }
+        _ => "asn1 encoding routines::wrong tag",
+    }
+}
+
+fn trust_reason(fault: TrustFault) -> &'static str {
+    match fault {
+        TrustFault::Certificates(fault) => certificate_reason(fault),
+        TrustFault::NoList => "x509 certificate routines::no crl found",
+        TrustFault::BadList => "asn1 encoding routines::wrong tag",
+    }
+}
+
+/// What OpenSSL says of a file that it cannot open.
+fn bio_reason(error: &io::Error, path: &str) -> String {
+    let words = crate::error_text(error);
+    let code = error.raw_os_error().unwrap_or(0);
+    let (number, name) = match error.kind() {
+        io::ErrorKind::NotFound => ("10000080", "no such file"),
+        _ => ("10080002", "system lib"),
+    };
+    format!(
+        "BIO_new_file() failed (SSL: error:8{code:07X}:system library::{words}:calling fopen({path}, r) \
+         error:{number}:BIO routines::{name})"
+    )
+}

@@ -1,0 +1,118 @@
+//! TLS of a client's connection: the greeting before the first request, and whom a request is
+//! refused to because of it.
+
+use super::serve::Client;
+use crate::channel::Channel;
+use crate::config::{Endpoint, Server};
+use crate::error_log;
+use crate::h1::validate_host;
+use crate::modules::error_log::Severity;
+use crate::modules::ssl::Demand;
+use crate::request::{Connection, Request, Security};
+use crate::tls::{self, AcceptFault, Accepted, Choice, Greeting, Refused};
+use bytes::BytesMut;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Shakes hands where the endpoint speaks TLS. `None` when the client is no client. What was read
+/// of the connection before stands in the buffer.
+pub async fn greet(
+    (channel, buffer): (Channel, BytesMut),
+    mut facts: Connection,
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Option<Client> {
+    if !endpoint.speaks_tls {
+        return Some(Client { channel, buffer, facts: Rc::new(facts) });
+    }
+    let accepted = tls::accept((channel, buffer), limit, |name| choose(endpoint, name)).await;
+    match accepted {
+        Ok(Accepted::Secured(channel, tls)) => {
+            facts.security = Security::Tls(tls);
+            Some(Client { channel, buffer: BytesMut::new(), facts: Rc::new(facts) })
+        }
+        Ok(Accepted::Plain(channel, buffer)) => {
+            facts.security = Security::PlainOnTls;
+            Some(Client { channel, buffer, facts: Rc::new(facts) })
+        }
+        Err(fault) => {
+            let targets = &endpoint.default.base.error_logs;
+            let (client, server) = (facts.peer.address(), &facts.local);
+            let message = format!("{}, client: {client}, server: {server}", words(&fault));
+            error_log::connection(targets, Severity::Info, &facts, &message);
+            None
+        }
+    }
+}
+
+/// The server that a name belongs to; where none is named or known, the default one.
+fn choose(endpoint: &Endpoint, name: Option<&str>) -> Choice {
+    let host = name.and_then(|name| validate_host(name.as_bytes()).ok());
+    let host = host.filter(|_| !endpoint.is_lone);
+    let chosen = host.and_then(|host| match endpoint.names.find(&host.host) {
+        Ok(Some((server, _))) => Some((server, host.host.into_owned().into_boxed_slice())),
+        _ => None,
+    });
+    let (server, name) = match chosen {
+        Some((server, name)) => (server, Some(name)),
+        None => (&endpoint.default, None),
+    };
+    let greets = |server: &Server| {
+        let own = server.tls.clone();
+        own.filter(|tls| !matches!(tls.greeting, Greeting::OfDefault))
+    };
+    Choice { acceptance: greets(server).or_else(|| endpoint.default.tls.clone()), name }
+}
+
+fn words(fault: &AcceptFault) -> String {
+    let what = match fault {
+        AcceptFault::Closed => "peer closed connection in SSL handshake".to_owned(),
+        AcceptFault::TimedOut => "client timed out (110: Connection timed out)".to_owned(),
+        AcceptFault::Broken(error) => {
+            format!("SSL_do_handshake() failed ({})", crate::errno_text(error))
+        }
+        AcceptFault::Tls(fault) => format!("SSL_do_handshake() failed (SSL: {fault})"),
+        AcceptFault::Rejected => "handshake rejected".to_owned(),
+    };
+    format!("{what} while SSL handshaking")
+}
+
+/// The status that refuses a request for what its connection is (`ngx_http_process_request`), with
+/// its line in the log.
+pub fn refusal(request: &Request) -> Option<u16> {
+    let (status, message) = match &request.connection.security {
+        Security::Plain => return None,
+        Security::PlainOnTls => (497, "client sent plain HTTP request to HTTPS port".to_owned()),
+        Security::Tls(tls) => refusal_of_tls(request, tls)?,
+    };
+    let message = format!("{message} while reading client request headers");
+    error_log::request(request, Severity::Info, &message);
+    Some(status)
+}
+
+fn refusal_of_tls(request: &Request, tls: &tls::Facts) -> Option<(u16, String)> {
+    let server = &request.server;
+    if server.ssl.ssl_verify_client == Demand::Off {
+        return None;
+    }
+    // What the client showed was for the server that it named first.
+    let is_other = |name: &[u8]| name != request.host.as_slice();
+    if tls.chosen_by.as_deref().is_some_and(is_other) {
+        let message = "client attempted to request the server name different from the one that \
+                       was negotiated";
+        return Some((421, message.to_owned()));
+    }
+    // A server without a policy of its own cannot know whom it demands.
+    let Some(acceptance) = &server.tls else {
+        return Some((496, "client sent no required SSL certificate".to_owned()));
+    };
+    let policy = &acceptance.policy;
+    match policy.admit(tls.shown(policy)) {
+        Ok(()) => None,
+        Err(Refused::Bad(fault)) => {
+            let (number, words) = (fault.number(), fault.words());
+            Some((495, format!("client SSL certificate verify error: ({number}:{words})")))
+        }
+        Err(Refused::Missing) => Some((496, "client sent no required SSL certificate".to_owned())),
+    }
+}

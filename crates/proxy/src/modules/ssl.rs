@@ -1,0 +1,231 @@
+//! TLS of the client's side: the settings of nginx's `ngx_http_ssl_module`.
+//!
+//! What is made of them stands in `tls/`; files are read in `config/build/tls.rs`. Where rustls has
+//! nothing for a value of OpenSSL's, the grammar or the builder says so.
+
+use perdura_conf::{
+    Arity, Each, Fault, Flag, Number, Reader, Seconds, Size, Template, Text, Value, Word, choice,
+    directives,
+};
+
+directives! {
+    /// The file with the server's certificate in PEM, and behind it those that lead to its root. It
+    /// may stand several times, for keys of several kinds (RSA and ECDSA). It is read when the
+    /// configuration is: a reload takes the new one, and no connection notices. `data:` before the
+    /// text itself takes the place of a file; with variables the file is read at each handshake, by
+    /// the worker.
+    ssl_certificate: Each<Certificate> = "", in HTTP | SERVER;
+
+    /// The private key of each `ssl_certificate`, in the same order. The worker needs no right to
+    /// read the file.
+    ssl_certificate_key: Each<Certificate> = "", in HTTP | SERVER;
+
+    /// A file with the passwords of encrypted keys, one in a line; they are tried one after the
+    /// other.
+    ssl_password_file: Option<Text> = "", in HTTP | SERVER;
+
+    /// The versions that are spoken. There are TLSv1.2 and TLSv1.3; older ones are warned about and
+    /// left out.
+    ssl_protocols: Protocols = "TLSv1.2 TLSv1.3", in HTTP | SERVER;
+
+    /// The suites of TLS 1.2, as a list in OpenSSL's words. It is evaluated over the six suites with
+    /// ECDHE and an AEAD; TLS 1.3 has its own three, which no list concerns.
+    ssl_ciphers: Text = "HIGH:!aNULL:!MD5", in HTTP | SERVER;
+
+    /// The server's order of suites counts and not the client's.
+    ssl_prefer_server_ciphers: Flag = "off", in HTTP | SERVER;
+
+    /// The groups for the exchange of keys, in order of preference. `auto` is
+    /// `X25519MLKEM768:X25519:prime256v1:secp384r1`.
+    ssl_ecdh_curve: Text = "auto", in HTTP | SERVER;
+
+    /// How much is put in one record. Smaller records let a browser begin sooner; larger ones cost
+    /// less. More than 16k is the same as 16k.
+    ssl_buffer_size: Size = "16k", in HTTP | SERVER;
+
+    /// Answers the handshake of names that belong to this server with an alert. In the default
+    /// server it refuses clients that ask for no known name, and no certificate is needed.
+    ssl_reject_handshake: Flag = "off", in HTTP | SERVER;
+
+    /// Whether a client must show a certificate (`on`), may (`optional`), or may show one of an
+    /// unknown issuer (`optional_no_ca`, for an application that judges itself). Requests with a
+    /// bad certificate get 400 (495 for `error_page`), those without one that must get 400 (496).
+    ssl_verify_client: Demand = "off", in HTTP | SERVER;
+
+    /// How many certificates may stand between a client's and its root.
+    ssl_verify_depth: Number = "1", in HTTP | SERVER;
+
+    /// The file with the roots of clients' certificates, whose names are sent to clients.
+    ssl_client_certificate: Option<Text> = "", in HTTP | SERVER;
+
+    /// The file with roots of clients' certificates, whose names are not sent.
+    ssl_trusted_certificate: Option<Text> = "", in HTTP | SERVER;
+
+    /// The file with revocation lists that clients' certificates are looked up in.
+    ssl_crl: Option<Text> = "", in HTTP | SERVER;
+
+    /// Where sessions are kept that a client may resume without a ticket. `shared:NAME:SIZE` is one
+    /// cache for all servers that name it, `builtin` one of the server itself; a megabyte holds
+    /// some 4,000 sessions. `none` and `off` keep none. Caches live as long as the worker process.
+    ssl_session_cache: SessionCache = "none", in HTTP | SERVER;
+
+    /// How long a session may be resumed.
+    ssl_session_timeout: Seconds = "5m", in HTTP | SERVER;
+
+    /// Lets clients keep their sessions themselves, sealed in a ticket.
+    ssl_session_tickets: Flag = "on", in HTTP | SERVER;
+
+    /// A file with the key that tickets are sealed with: 48 or 80 random bytes. The first seals,
+    /// all of them open. Without one the key is made anew by each worker process and changed every
+    /// `ssl_session_timeout`. Servers share tickets across machines only with such files.
+    ssl_session_ticket_key: Each<Text> = "", in HTTP | SERVER;
+
+    /// Takes requests that come with the first flight of a resumed TLS 1.3 handshake. Somebody may
+    /// have recorded and repeated them: an upgrade that comes so early gets 425. Sessions are then
+    /// kept here and used once, and tickets are off.
+    ssl_early_data: Flag = "off", in HTTP | SERVER;
+
+    /// Staples the answer of the certificate's OCSP responder to the handshake. It is taken from
+    /// `ssl_stapling_file`; fetching it is not built yet, and `-t` says so.
+    ssl_stapling: Flag = "off", in HTTP | SERVER;
+
+    /// The file with the answer to staple, in DER.
+    ssl_stapling_file: Option<Text> = "", in HTTP | SERVER;
+}
+
+/// One `ssl_certificate` or `ssl_certificate_key`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub word: Word,
+    pub template: Template,
+}
+
+impl Value for Certificate {
+    const SYNTAX: &'static str = "file | data:text";
+    const ARITY: Arity = Arity::exactly(1);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let word = args[0].clone();
+        for scheme in ["engine:", "store:"] {
+            if word.bytes.starts_with(scheme.as_bytes()) {
+                let message = format!("\"{scheme}\" keys are not supported in \"{}\"", word.text());
+                return Err(Fault::new(word.place, message)
+                    .hint("there are no engines and stores of OpenSSL: name a file"));
+            }
+        }
+        let template = Template::compile(&word, reader.names)?;
+        Ok(Self { word, template })
+    }
+}
+
+/// The versions of TLS that were named and exist here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    pub tls12: bool,
+    pub tls13: bool,
+    /// One that is not spoken was named too.
+    pub older: Option<Word>,
+}
+
+impl Value for Protocols {
+    const SYNTAX: &'static str = "[SSLv2] [SSLv3] [TLSv1] [TLSv1.1] [TLSv1.2] [TLSv1.3]";
+    const ARITY: Arity = Arity::at_least(1);
+
+    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let mut protocols = Self { tls12: false, tls13: false, older: None };
+        for word in args {
+            match word.bytes.to_ascii_lowercase().as_slice() {
+                b"tlsv1.2" => protocols.tls12 = true,
+                b"tlsv1.3" => protocols.tls13 = true,
+                b"sslv2" | b"sslv3" | b"tlsv1" | b"tlsv1.1" => {
+                    protocols.older.get_or_insert_with(|| word.clone());
+                }
+                _ => {
+                    let message = format!("invalid value \"{}\"", word.text());
+                    return Err(Fault::new(word.place, message)
+                        .hint("write one or both of: TLSv1.2, TLSv1.3"));
+                }
+            }
+        }
+        if !protocols.tls12 && !protocols.tls13 {
+            let message = "no protocol of \"ssl_protocols\" is supported";
+            return Err(Fault::new(args[0].place, message)
+                .hint("TLSv1.2 and TLSv1.3 are spoken; older versions are broken"));
+        }
+        Ok(protocols)
+    }
+}
+
+choice! {
+    /// What is demanded of a client.
+    pub enum Demand {
+        Off = "off",
+        On = "on",
+        Optional = "optional",
+        OptionalNoCa = "optional_no_ca",
+    }
+}
+
+/// `ssl_session_cache`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionCache {
+    /// Neither kept nor said to be not.
+    None,
+    Off,
+    /// Of the server itself, and how many sessions it holds.
+    Builtin {
+        sessions: usize,
+    },
+    Shared {
+        name: String,
+        sessions: usize,
+    },
+}
+
+/// Sessions in a megabyte, as nginx documents.
+const SESSIONS_PER_MEGABYTE: u64 = 4000;
+
+/// nginx's own cache holds so many when nothing is said.
+const BUILTIN_SESSIONS: usize = 20 * 1024;
+
+/// Eight pages, below which nginx finds a zone too small.
+const ZONE_MIN: u64 = 8 * 4096;
+
+/// Sessions in one cache at most; each may need some kilobytes.
+const SESSIONS_MAX: u64 = 1 << 20;
+
+impl Value for SessionCache {
+    const SYNTAX: &'static str = "off | none | [builtin[:size]] [shared:name:size]";
+    const ARITY: Arity = Arity::between(1, 2);
+
+    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let mut cache = Self::None;
+        for word in args {
+            let text = word.text();
+            let invalid = || Fault::new(word.place, format!("invalid session cache \"{text}\""));
+            cache = match text.split_once(':') {
+                None if text == "off" => Self::Off,
+                None if text == "none" => Self::None,
+                None if text == "builtin" => Self::Builtin { sessions: BUILTIN_SESSIONS },
+                Some(("builtin", count)) => {
+                    let sessions = Number::parse(count.as_bytes()).ok_or_else(invalid)?;
+                    Self::Builtin { sessions: sessions.min(SESSIONS_MAX) as usize }
+                }
+                Some(("shared", rest)) => {
+                    let (name, size) = rest.split_once(':').ok_or_else(invalid)?;
+                    let size = Size::parse(size.as_bytes()).filter(|_| !name.is_empty());
+                    let size = size.ok_or_else(invalid)?;
+                    if size < ZONE_MIN {
+                        let message = format!("session cache \"{text}\" is too small");
+                        return Err(Fault::new(word.place, message));
+                    }
+                    let sessions =
+                        (size.saturating_mul(SESSIONS_PER_MEGABYTE) >> 20).min(SESSIONS_MAX);
+                    Self::Shared { name: name.to_owned(), sessions: sessions as usize }
+                }
+                _ => return Err(invalid()),
+            };
+        }
+        Ok(cache)
+    }
+}

@@ -1,0 +1,193 @@
+//! The handshake with a client, from its first byte on.
+//!
+//! It does not know which server a name belongs to (the caller chooses), writes no log and sends no
+//! page.
+
+use super::facts::{Facts, Offered};
+use super::secrets::Captured;
+use super::server_config::{Acceptance, Greeting};
+use super::session::{self, Session, Sink};
+use crate::channel::Channel;
+use crate::socket::Socket;
+use bytes::{Buf, BytesMut};
+use rustls::server::{Accepted as RustlsAccepted, Acceptor};
+use rustls::{Connection, Error};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+
+/// What a client turned out to speak.
+pub enum Accepted {
+    /// With what was read of it.
+    Plain(Channel, BytesMut),
+    Secured(Channel, Box<Facts>),
+}
+
+/// Why a handshake did not end.
+#[derive(Debug)]
+pub enum Fault {
+    /// The client has gone.
+    Closed,
+    TimedOut,
+    Broken(io::Error),
+    Tls(Error),
+    /// The configuration rejects it.
+    Rejected,
+}
+
+/// The server that was chosen by a name.
+pub struct Choice {
+    /// Absent when no server of the address can greet.
+    pub acceptance: Option<Arc<Acceptance>>,
+    /// The name in lower case, if a server has it.
+    pub name: Option<Box<[u8]>>,
+}
+
+/// Takes a client within `limit`. `choose` gives the server for a name; `inbox` is what was read of
+/// the connection before.
+pub async fn accept(
+    (channel, inbox): (Channel, BytesMut),
+    limit: Duration,
+    choose: impl FnOnce(Option<&str>) -> Choice,
+) -> Result<Accepted, Fault> {
+    let deadline = Instant::now() + limit;
+    let first = within(deadline, &channel, |socket| {
+        if let Some(&byte) = inbox.first() {
+            return Ok(Some(byte));
+        }
+        let mut byte = [0];
+        let count = socket.try_peek(&mut byte).map_err(Fault::Broken)?;
+        Ok((count > 0).then_some(byte[0]))
+    });
+    match first.await? {
+        None => return Err(Fault::Closed),
+        // A handshake, or a hello of SSLv2 that will be refused: as nginx sees it.
+        Some(byte) if byte == HANDSHAKE || byte & 0x80 != 0 => {}
+        Some(_) => return Ok(Accepted::Plain(channel, inbox)),
+    }
+    let mut hearing = Hearing { acceptor: Acceptor::default(), inbox };
+    let accepted = within(deadline, &channel, |socket| hearing.hello(socket)).await?;
+    let offered = Offered::of(&accepted.client_hello());
+    let Choice { acceptance, name } = choose(offered.name.as_deref());
+    let greeting = acceptance.as_ref().map(|acceptance| &acceptance.greeting);
+    let Some(Greeting::Config(config)) = greeting else {
+        let _ = channel.socket().try_write(&UNRECOGNIZED_NAME);
+        return Err(Fault::Rejected);
+    };
+    let connection =
+        accepted.into_connection(Arc::clone(config)).map_err(|(fault, mut alert)| {
+            let _ = alert.write_all(&mut Sink(channel.socket()));
+            Fault::Tls(fault)
+        })?;
+    let mut session =
+        Session::new(Connection::Server(connection), hearing.inbox, Captured::default());
+    shake_hands(&mut session, &channel, deadline).await?;
+    let facts = match session.connection() {
+        Connection::Server(connection) => Box::new(Facts::of(connection, offered, name)),
+        Connection::Client(_) => return Err(Fault::Closed),
+    };
+    Ok(Accepted::Secured(channel.secured(session), facts))
+}
+
+/// The first byte of a record that begins a handshake.
+const HANDSHAKE: u8 = 22;
+
+/// A fatal alert: the name is not known (RFC 6066, 3).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// Tries `act` until it has read enough.
+async fn within<R>(
+    deadline: Instant,
+    channel: &Channel,
+    mut act: impl FnMut(&Socket) -> Result<R, Fault>,
+) -> Result<R, Fault> {
+    loop {
+        match act(channel.socket()) {
+            Err(Fault::Broken(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        wait(channel.socket(), Interest::READABLE, deadline).await?;
+    }
+}
+
+/// Leads a handshake to its end, on either side.
+pub async fn shake_hands(
+    session: &mut Session,
+    channel: &Channel,
+    deadline: Instant,
+) -> Result<(), Fault> {
+    let socket = channel.socket();
+    loop {
+        match session.shake_hands(socket) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(Fault::of(error)),
+        }
+        let interest = if session.wants_write() { Interest::WRITABLE } else { Interest::READABLE };
+        wait(socket, interest, deadline).await?;
+    }
+}
+
+async fn wait(socket: &Socket, interest: Interest, deadline: Instant) -> Result<(), Fault> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match tokio::time::timeout(left, socket.ready(interest)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(Fault::Broken(error)),
+        Err(_) => Err(Fault::TimedOut),
+    }
+}
+
+impl Fault {
+    fn of(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::Closed;
+        }
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(fault) => Self::Tls(fault.clone()),
+            None => Self::Broken(error),
+        }
+    }
+}
+
+/// A hello that is being heard, record by record.
+struct Hearing {
+    acceptor: Acceptor,
+    inbox: BytesMut,
+}
+
+impl Hearing {
+    /// Reads until the hello is whole; what came behind it stays in the inbox.
+    fn hello(&mut self, socket: &Socket) -> Result<RustlsAccepted, Fault> {
+        loop {
+            match session::whole_record(&self.inbox) {
+                Some(length) => {
+                    if let Some(accepted) = self.record(length, socket)? {
+                        return Ok(accepted);
+                    }
+                }
+                None => {
+                    let count = session::fill(&mut self.inbox, socket, session::READ_MAX)
+                        .map_err(Fault::Broken)?;
+                    if count == 0 {
+                        return Err(Fault::Closed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, length: usize, socket: &Socket) -> Result<Option<RustlsAccepted>, Fault> {
+        let mut record = &self.inbox[..length];
+        while !record.is_empty() {
+            if self.acceptor.read_tls(&mut record).map_err(Fault::Broken)? == 0 {
+                break;
+            }
+        }
+        self.inbox.advance(length);
+        self.acceptor.accept().map_err(|(fault, mut alert)| {
+            let _ = alert.write_all(&mut Sink(socket));
+            Fault::Tls(fault)
+        })
+    }
+}

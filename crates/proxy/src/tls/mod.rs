@@ -1,0 +1,39 @@
+//! TLS of both sides, over rustls.
+//!
+//! In reading order: [`pem`] and [`der`] read files, [`private_key`] and [`credential`] make
+//! certificates with keys of them, [`ciphers`] and [`curves`] evaluate OpenSSL's lists,
+//! [`signature`] checks what a peer has signed, [`chain`] judges certificates, [`client_policy`]
+//! those of clients, [`resumption`] keeps sessions. [`accept`] shakes hands,
+//! [`session`] carries bytes, [`secrets`] lets a tunnel leave.
+//!
+//! Files are read elsewhere, and no directive is known here.
+
+mod accept;
+mod certificate;
+mod chain;
+mod ciphers;
+mod client_policy;
+mod credential;
+mod curves;
+mod der;
+mod facts;
+mod name;
+mod pem;
+mod private_key;
+mod resumption;
+mod secrets;
+mod server_config;
+mod session;
+mod signature;
+mod variables;
+
+pub use accept::{Accepted, Choice, Fault as AcceptFault, accept, shake_hands};
+pub use chain::{Trust, TrustFault};
+pub use client_policy::{ClientPolicy, Demand, Refused, Shown};
+pub use credential::{Credential, CredentialFault};
+pub use facts::Facts;
+pub use resumption::{Cache, Resumption, Tickets};
+pub use server_config::{Acceptance, Greeting, ServerTerms};
+pub use session::{Ahead, Session, Wire};
+pub use variables::{VALUES, Value, client_verify};
+pub use {ciphers::evaluate as evaluate_ciphers, curves::evaluate as evaluate_curves};

@@ -1,0 +1,139 @@
+//! What one server says in handshakes, as rustls wants it.
+
+use super::client_policy::{ClientPolicy, Demand};
+use super::credential::Credential;
+use super::resumption::{Context, Resumption, Store, Ticketer};
+use super::secrets::Catcher;
+use aws_lc_rs::digest;
+use rustls::crypto::SupportedKxGroup;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, SupportedCipherSuite};
+use std::sync::Arc;
+
+/// What the configuration says of a server.
+pub struct ServerTerms {
+    pub credentials: Vec<Credential>,
+    pub policy: Arc<ClientPolicy>,
+    pub suites: Vec<SupportedCipherSuite>,
+    pub groups: Vec<&'static dyn SupportedKxGroup>,
+    pub tls12: bool,
+    pub tls13: bool,
+    pub prefers_own_order: bool,
+    /// Bytes of plaintext in one record.
+    pub record_max: usize,
+    pub resumption: Resumption,
+    pub takes_early_data: bool,
+}
+
+/// How a server meets a client.
+pub struct Acceptance {
+    pub greeting: Greeting,
+    pub policy: Arc<ClientPolicy>,
+}
+
+/// What a server does with a hello.
+pub enum Greeting {
+    Config(Arc<ServerConfig>),
+    /// It has no certificates: the default server greets in its place.
+    OfDefault,
+    Reject,
+}
+
+/// The largest record, and the smallest that rustls makes.
+const RECORD_MAX: usize = 16 * 1024;
+const RECORD_MIN: usize = 64;
+
+/// Early data of one handshake at most, as nginx has it (`SSL_CTX_set_max_early_data`).
+const EARLY_DATA_MAX: u32 = 16 * 1024;
+
+impl ServerTerms {
+    /// Makes the configuration of rustls.
+    pub fn config(self) -> Result<ServerConfig, Error> {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites = self.suites.clone();
+        provider.kx_groups = self.groups.clone();
+        let mut versions = Vec::new();
+        if self.tls13 {
+            versions.push(&rustls::version::TLS13);
+        }
+        if self.tls12 {
+            versions.push(&rustls::version::TLS12);
+        }
+        let context = self.context();
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&versions)?;
+        let builder = match self.policy.demand {
+            Demand::Off => builder.with_no_client_auth(),
+            _ => builder.with_client_cert_verifier(Arc::clone(&self.policy) as _),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(Certificates(self.credentials)));
+        config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+        config.ignore_client_order = self.prefers_own_order;
+        config.max_fragment_size = Some(self.record_max.clamp(RECORD_MIN, RECORD_MAX));
+        config.enable_secret_extraction = true;
+        config.key_log = Arc::new(Catcher);
+        if self.takes_early_data {
+            config.max_early_data_size = EARLY_DATA_MAX;
+        }
+        resume(&mut config, self.resumption, context);
+        Ok(config)
+    }
+
+    /// A session of another context is not resumed.
+    fn context(&self) -> Context {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut part = |bytes: &[u8]| {
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(bytes);
+        };
+        for credential in &self.credentials {
+            for certificate in &credential.0.cert {
+                part(certificate);
+            }
+        }
+        part(&[self.policy.demand as u8]);
+        part(&self.policy.trust.depth.to_be_bytes());
+        self.policy.trust.sources(&mut part);
+        let mut digest = Context::default();
+        digest.copy_from_slice(context.finish().as_ref());
+        digest
+    }
+}
+
+fn resume(config: &mut ServerConfig, resumption: Resumption, context: Context) {
+    let Resumption { tickets, cache, timeout_s } = resumption;
+    config.send_tls13_tickets = if tickets.is_some() || cache.is_some() { TICKETS } else { 0 };
+    if let Some(tickets) = tickets {
+        config.ticketer = Arc::new(Ticketer::new(tickets, context, timeout_s));
+    }
+    config.session_storage = match cache {
+        Some(cache) => Arc::new(Store::open(&cache, context, timeout_s)),
+        None => Arc::new(NoServerSessionStorage {}),
+    };
+}
+
+/// Tickets that follow a handshake of TLS 1.3, as OpenSSL has it.
+const TICKETS: usize = 2;
+
+/// The certificates of a server: the client's order of signatures decides between them.
+#[derive(Debug)]
+struct Certificates(Vec<Credential>);
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let signs = |scheme| self.0.iter().find(|one| one.0.key.choose_scheme(&[scheme]).is_some());
+        let schemes = hello.signature_schemes();
+        let best = schemes.iter().find_map(|&scheme| signs(scheme));
+        best.map(|credential| Arc::clone(&credential.0))
+    }
+}
+
+impl Acceptance {
+    /// Meets clients with other certificates than those of the configuration.
+    pub fn with_certificates(config: &ServerConfig, credentials: Vec<Credential>) -> ServerConfig {
+        let mut config = config.clone();
+        config.cert_resolver = Arc::new(Certificates(credentials));
+        config
+    }
+}

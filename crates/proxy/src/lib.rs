@@ -33,6 +33,7 @@ mod inherited;
 mod ledger;
 mod limits;
 mod log_file;
+mod mime_types;
 mod modules;
 #[allow(unsafe_code, reason = "passwords are hashed by the C library")]
 mod password;

@@ -562,6 +562,7 @@ const GETTERS: &[(&str, Getter)] = &[
     ("is_args", |r, out| text(if r.args.is_empty() { "" } else { "?" }, out)),
     ("limit_conn_status", |r, out| put(r.limit_conn.map(|one| one.word().as_bytes()), out)),
     ("limit_req_status", |r, out| put(r.limit_req.map(|one| one.word().as_bytes()), out)),
+    ("limit_rate", |r, out| number(crate::front::rate(r), out)),
     ("nginx_version", |_, out| text("1.31.5", out)),
     ("pid", |r, out| number(u64::from(r.connection.pid), out)),
     ("pipe", |_, out| text(".", out)),

@@ -1,6 +1,6 @@
 //! The head of a response, in nginx's order of fields.
 
-use super::special;
+use super::{charset, expiry, special, trailers};
 use crate::clock::{self, Form, Wall};
 use crate::config::Address;
 use crate::error_log;
@@ -30,6 +30,8 @@ pub fn write(request: &mut Request, response: &mut Response, out: &mut BytesMut)
     }
     request.sent.status = response.status;
     let start = out.len();
+    expiry::apply(request, response);
+    charset::apply(request, response);
     let added = added_fields(request, response);
     if let Err(fault) = lines(request, response, framing, &added, out) {
         // Only computed values can be refused here; what was written before stays.
@@ -55,6 +57,9 @@ fn framing(request: &Request, response: &mut Response) -> Framing {
     }
     if response.status == 304 || response.status < 200 || request.is_head() {
         return Framing::None;
+    }
+    if trailers::are_expected(request, response.status) {
+        response.content_length = None;
     }
     match response.content_length {
         Some(_) => Framing::Length,

@@ -5,6 +5,8 @@
 
 mod answer;
 pub mod body;
+mod charset;
+mod expiry;
 mod head;
 mod pace;
 mod refused;
@@ -13,7 +15,9 @@ mod send;
 pub(crate) mod serve;
 mod special;
 mod told;
+mod trailers;
 
 pub use head::write as write_head;
+pub use pace::rate;
 pub use send::{Finish, Sending, outcome};
 pub use serve::{Client, serve};

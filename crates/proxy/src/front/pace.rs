@@ -27,7 +27,7 @@ impl Pace {
     /// The pace that holds for a request, if there is one.
     pub fn of(request: &Request) -> Option<Self> {
         let core = &request.location.core;
-        let rate = request.limit_rate.unwrap_or_else(|| size(request, &core.limit_rate));
+        let rate = rate(request);
         (rate > 0).then(|| Self {
             rate,
             after: size(request, &core.limit_rate_after),
@@ -63,6 +63,11 @@ impl Pace {
             }
         }
     }
+}
+
+/// Bytes in a second that a client may get of the response; 0 is no limit.
+pub fn rate(request: &Request) -> u64 {
+    request.limit_rate.unwrap_or_else(|| size(request, &request.location.core.limit_rate))
 }
 
 /// The value of a size that may hold variables; one that is none is 0, as in nginx.

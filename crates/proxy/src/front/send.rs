@@ -3,9 +3,10 @@
 use super::head::{self, Framing};
 use super::pace::Pace;
 use super::serve::Client;
+use super::trailers;
 use crate::channel::{Channel, ChannelFault};
 use crate::error_log;
-use crate::h1::{CHUNK_END, LAST_CHUNK, chunk_head};
+use crate::h1::{CHUNK_END, chunk_head};
 use crate::modules::error_log::Severity;
 use crate::request::Request;
 use crate::response::{Content, Piece, Response};
@@ -61,9 +62,9 @@ impl Sending {
     }
 
     /// Ends the body.
-    pub fn end(&mut self) {
+    pub fn end(&mut self, request: &Request) {
         if self.framing == Framing::Chunked {
-            self.out.extend_from_slice(LAST_CHUNK);
+            trailers::write(request, &mut self.out);
         }
     }
 
@@ -161,12 +162,12 @@ pub async fn response(
     };
     let sent = match content {
         Content::Empty => {
-            sending.end();
+            sending.end(request);
             sending.flush(client, request, limit).await
         }
         Content::Memory(bytes) => {
             sending.body(&bytes);
-            sending.end();
+            sending.end(request);
             sending.flush(client, request, limit).await
         }
         Content::File { file, pieces } => {
@@ -220,7 +221,7 @@ async fn file_pieces(
             }
         }
     }
-    sending.end();
+    sending.end(request);
     sending.flush(client, request, limit).await
 }
 

@@ -6,6 +6,10 @@ directives! {
     /// Adds a field to responses with a status of 200, 201, 204, 206, 301, 302, 303, 304, 307 or
     /// 308, and with `always` to all. A block that has one does not inherit the outer block's.
     add_header: Each<Field> = "", in HTTP | SERVER | LOCATION | LOCATION_IF;
+
+    /// Adds a field behind the body of responses, which then go out in chunks; the statuses are those
+    /// of `add_header`. Clients of HTTP/1.0 get none.
+    add_trailer: Each<Field> = "", in HTTP | SERVER | LOCATION | LOCATION_IF;
 }
 
 /// One `add_header`.

@@ -5,10 +5,12 @@
 pub mod access;
 pub mod auth_basic;
 pub mod autoindex;
+pub mod charset;
 pub mod core;
 pub mod error_log;
 pub mod error_page;
 pub mod events;
+pub mod expires;
 pub mod headers;
 pub mod index;
 pub mod limit_conn;
@@ -52,6 +54,8 @@ pub mod scope {
         limit_req,
         access,
         auth_basic,
+        charset,
+        expires,
         headers,
         error_page,
         log,

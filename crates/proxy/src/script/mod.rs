@@ -18,7 +18,7 @@ use crate::phase::Step;
 use crate::regex::Regex;
 use crate::request::Request;
 use bytes::Bytes;
-use perdura_conf::{Template, VariableId};
+use perdura_conf::{Size, Template, VariableId};
 use std::sync::Arc;
 
 /// One directive of a program.
@@ -44,6 +44,8 @@ pub enum Target {
     Variable(VariableId),
     /// `$args`, which is a part of the request.
     Args,
+    /// `$limit_rate`, which paces the response.
+    LimitRate,
 }
 
 /// Whether the program goes on behind a directive.
@@ -124,6 +126,13 @@ fn set(request: &mut Request, target: Target, value: &Template) -> Flow {
         Target::Variable(id) => {
             request.memo.borrow_mut().insert(id, Some(Bytes::from(value)));
         }
+        Target::LimitRate => match Size::parse(&value) {
+            Some(rate) => request.limit_rate = Some(rate),
+            None => {
+                let message = format!("invalid size \"{}\"", String::from_utf8_lossy(&value));
+                error_log::request(request, Severity::Error, &message);
+            }
+        },
         Target::Args => {
             request.args = value;
             request.is_unchanged = false;

@@ -165,7 +165,7 @@ impl Body {
                 }
                 if matches!(self.cutter, Cutter::Done) {
                     ended = true;
-                    self.end(sending);
+                    self.end(request, sending);
                 }
             }
             let blocked = match self.flush(client, request, sending) {
@@ -308,9 +308,9 @@ impl Body {
     }
 
     /// Ends the body, behind the bytes that wait in the file.
-    fn end(&mut self, sending: &mut Sending) {
+    fn end(&mut self, request: &Request, sending: &mut Sending) {
         if self.spool.is_none() {
-            sending.end();
+            sending.end(request);
         }
     }
 
@@ -328,14 +328,14 @@ impl Body {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
-            if !self.refill(sending)? {
+            if !self.refill(request, sending)? {
                 return Ok(false);
             }
         }
     }
 
     /// Brings bytes back from the file; `false` when there are none.
-    fn refill(&mut self, sending: &mut Sending) -> io::Result<bool> {
+    fn refill(&mut self, request: &Request, sending: &mut Sending) -> io::Result<bool> {
         let Some(spool) = &mut self.spool else {
             return Ok(false);
         };
@@ -347,7 +347,7 @@ impl Body {
         if spool.read == spool.written {
             self.spool = None;
             if matches!(self.cutter, Cutter::Done) {
-                sending.end();
+                sending.end(request);
             }
         }
         Ok(true)

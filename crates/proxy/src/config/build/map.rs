@@ -154,7 +154,7 @@ pub(super) fn is_fixed(name: &str) -> bool {
 }
 
 /// Variables of its own that nginx lets a configuration replace.
-const CHANGEABLE: [&str; 3] = ["args", "proxy_host", "proxy_port"];
+const CHANGEABLE: [&str; 4] = ["args", "limit_rate", "proxy_host", "proxy_port"];
 
 /// Fields that nginx lists as variables of their own.
 const LISTED: [&str; 15] = [

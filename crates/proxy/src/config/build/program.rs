@@ -11,7 +11,6 @@ use crate::modules::rewrite::{self, Rewrite, Set};
 use crate::modules::{return_status, scope};
 use crate::script::{Code, Target};
 use crate::upstream::Pass;
-use crate::variables::Binding;
 use perdura_conf::{Context, Fault, Statement};
 use std::sync::Arc;
 
@@ -68,8 +67,8 @@ impl Builder<'_> {
         if name == "args" {
             return Ok(Code::Set { target: Target::Args, value });
         }
-        if name == "limit_rate" && Binding::of(&name).is_none() {
-            return Err(Fault::new(place, "the \"limit_rate\" variable is not supported yet"));
+        if name == "limit_rate" {
+            return Ok(Code::Set { target: Target::LimitRate, value });
         }
         self.set_variables.insert(variable);
         Ok(Code::Set { target: Target::Variable(variable), value })

@@ -98,8 +98,8 @@ impl Engine {
         record.set_state(State::Closing);
         self.wheel.disarm(id.index);
         self.len -= 1;
-        let farewell = farewell.unwrap_or(Farewell::of(relay.reason()));
-        self.clear_away(record, id, farewell, now_ms);
+        let farewells = farewell.map_or(Farewell::of(relay.reason()), |one| [one; 2]);
+        self.clear_away(record, id, farewells, now_ms);
     }
 
     /// What is left to do for a closing record; also for one that a dead worker left.
@@ -107,7 +107,7 @@ impl Engine {
         &mut self,
         record: &Record,
         id: TunnelId,
-        farewell: Farewell,
+        farewells: [Farewell; 2],
         now_ms: u64,
     ) {
         for source in Side::BOTH {
@@ -123,7 +123,7 @@ impl Engine {
             for side in Side::BOTH {
                 let leg = Leg::from_number(constant.legs[side]);
                 let scratch = self.table.scratch(self.thread);
-                close_leg(leg, constant.cookies[side], farewell, scratch);
+                close_leg(leg, constant.cookies[side], farewells[side], scratch);
             }
         }
         self.ended.push((id, now_ms));

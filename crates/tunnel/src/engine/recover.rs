@@ -214,8 +214,7 @@ impl Engine {
             Some(State::Closing) if ours => {
                 let close = relay_of(&self.table, id.index, record)
                     .map_or(Close::Damaged, |relay| relay.reason());
-                let farewell = Farewell::of(close);
-                self.clear_away(record, id, farewell, now_ms);
+                self.clear_away(record, id, Farewell::of(close), now_ms);
             }
             Some(State::Damaged) if ours || nobodys => {
                 let why = record.constant().err().unwrap_or(RecordFault::Note);

@@ -63,12 +63,15 @@ pub(super) enum Farewell {
 }
 
 impl Farewell {
-    /// What goes with a reason.
-    pub(super) fn of(close: Close) -> Farewell {
+    /// What goes with a reason, by side.
+    pub(super) fn of(close: Close) -> [Farewell; 2] {
         match close {
-            _ if close.resets() => Farewell::Reset,
-            Close::Drained => Farewell::Parting,
-            _ => Farewell::Fin,
+            // The culprit is told by an alert, which must arrive.
+            Close::ClientTls => [Farewell::Parting, Farewell::Reset],
+            Close::UpstreamTls => [Farewell::Reset, Farewell::Parting],
+            _ if close.resets() => [Farewell::Reset; 2],
+            Close::Drained => [Farewell::Parting; 2],
+            _ => [Farewell::Fin; 2],
         }
     }
 }

@@ -2,6 +2,7 @@
 //! table alone.
 
 mod drain;
+mod tls;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

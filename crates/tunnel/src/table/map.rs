@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::record::Record;
 use super::station::Station;
@@ -76,7 +76,10 @@ impl Map {
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice; nothing else refers to it.
         let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, prot, flags, &fd, 0) }?;
-        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let base: NonNull<u8> = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        // Keys and people's bytes are in no core dump.
+        // SAFETY: the mapping that was just made; the advice changes nothing that is read from it.
+        unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontDump) }?;
         Ok(Map { fd, base, len })
     }
 
@@ -198,6 +201,16 @@ mod tests {
         assert_eq!(map.span(4096, 8).to_vec(), b"cdefgh\0\0");
         map.punch(0, 4096).unwrap();
         assert_eq!(map.span(0, 4).to_vec(), [0; 4]);
+    }
+
+    #[test]
+    fn the_mapping_is_in_no_core_dump() {
+        let map = Map::create(8192).unwrap();
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let start = format!("{:x}-", map.base.as_ptr() as usize);
+        let own = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        let flags = own.skip(1).find(|line| line.starts_with("VmFlags:")).unwrap();
+        assert!(flags.split_whitespace().any(|flag| flag == "dd"), "{flags}");
     }
 
     #[test]

@@ -336,6 +336,11 @@ impl Table {
     }
 
     #[cfg(test)]
+    pub(crate) fn raw_vault(&self, index: u32) -> Span<'_> {
+        self.map.span(self.layout.vault(index), VAULT_BYTES)
+    }
+
+    #[cfg(test)]
     pub(crate) fn record_offset(&self, index: u32) -> usize {
         self.layout.record(index)
     }

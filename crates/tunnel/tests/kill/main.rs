@@ -6,12 +6,14 @@
 //! them: the next arrival is a new event). Two controls prove that this test can fail: without the
 //! repair, and without redoing the noted events.
 
+mod outer;
+mod secure;
 mod traffic;
 mod worker;
 
 use std::time::{Duration, Instant};
 
-use traffic::{Harm, Traffic};
+use traffic::{Harm, Legs, Traffic};
 use worker::Master;
 
 /// What a successor is made to forget.
@@ -27,10 +29,12 @@ enum Forgets {
 type Test = fn() -> Result<(), String>;
 
 fn main() {
-    let tests: [(&str, Test); 3] = [
-        ("every_byte_survives_killed_workers_exactly_once", every_byte_survives),
-        ("without_the_repair_bytes_are_lost", || control(Forgets::TheOwner)),
-        ("without_redoing_events_a_message_stalls", || control(Forgets::TheEvents)),
+    let tests: [(&str, Test); 5] = [
+        ("every_byte_survives_killed_workers_exactly_once", || survive(Legs::Plain)),
+        ("with_tls_too_every_byte_survives_killed_workers", || survive(Legs::Tls)),
+        ("without_the_repair_bytes_are_lost", || control(Forgets::TheOwner, Legs::Plain)),
+        ("with_tls_too_they_are", || control(Forgets::TheOwner, Legs::Tls)),
+        ("without_redoing_events_a_message_stalls", || control(Forgets::TheEvents, Legs::Plain)),
     ];
     println!("\nrunning {} tests", tests.len());
     let mut failed = 0;
@@ -49,8 +53,8 @@ fn main() {
     std::process::exit(i32::from(failed > 0));
 }
 
-fn every_byte_survives() -> Result<(), String> {
-    let (mut master, mut traffic) = begin();
+fn survive(legs: Legs) -> Result<(), String> {
+    let (mut master, mut traffic) = begin(legs);
     for kill in 0..KILLS {
         let wrong = |harm: Harm| format!("after {kill} kills: {harm:?}");
         run_one_worker(&mut master, &mut traffic, Forgets::Nothing, kill).map_err(wrong)?;
@@ -64,15 +68,15 @@ fn every_byte_survives() -> Result<(), String> {
     }
     master.kill();
     let bytes = traffic.bytes();
-    println!("{KILLS} kills, {bytes} bytes, {} messages", traffic.messages());
+    println!("{legs:?}: {KILLS} kills, {bytes} bytes, {} messages", traffic.messages());
     if bytes < 10_000_000 { Err(format!("only {bytes} bytes prove little")) } else { Ok(()) }
 }
 
-fn control(forgets: Forgets) -> Result<(), String> {
-    let (mut master, mut traffic) = begin();
+fn control(forgets: Forgets, legs: Legs) -> Result<(), String> {
+    let (mut master, mut traffic) = begin(legs);
     for kill in 0..CONTROL_KILLS {
         if let Err(harm) = run_one_worker(&mut master, &mut traffic, forgets, kill) {
-            println!("control, {forgets:?}: {harm:?} after {kill} kills");
+            println!("control, {forgets:?}, {legs:?}: {harm:?} after {kill} kills");
             return Ok(());
         }
     }
@@ -89,9 +93,9 @@ fn control(forgets: Forgets) -> Result<(), String> {
     if stalled { Ok(()) } else { Err(format!("{forgets:?} did no harm in {CONTROL_KILLS} kills")) }
 }
 
-fn begin() -> (Master, Traffic) {
+fn begin(legs: Legs) -> (Master, Traffic) {
     let mut master = Master::new(traffic::TUNNELS);
-    let traffic = Traffic::new(|client, upstream| master.adopt(client, upstream));
+    let traffic = Traffic::new(legs, |inner| master.adopt(inner));
     master.abandon();
     (master, traffic)
 }

@@ -1,9 +1,25 @@
 //! All peers of all tunnels, driven by one thread: streams, messages, halves; every byte is known
 //! by its position.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
+
+use perdura_tunnel::tls::Secrets;
+
+use crate::outer::Outer;
+use crate::secure::Maker;
+
+/// What the legs of the tunnels speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Legs {
+    Plain,
+    /// The client's TLS, the upstream's, both, in turn.
+    Tls,
+}
+
+/// The inner end of a connection: a leg of a tunnel.
+pub type Inner = (TcpStream, Option<Secrets>);
 
 /// Streams in both directions, some with a slow reader, and messages one at a time.
 pub struct Traffic {
@@ -24,8 +40,8 @@ pub enum Harm {
 
 /// One direction of a tunnel.
 struct Stream {
-    from: TcpStream,
-    to: TcpStream,
+    from: Outer,
+    to: Outer,
     sent: u64,
     got: u64,
     /// Bytes taken at a time.
@@ -38,8 +54,8 @@ struct Stream {
 
 /// A ping-pong of which one message is in flight.
 struct Message {
-    client: TcpStream,
-    upstream: TcpStream,
+    client: Outer,
+    upstream: Outer,
     /// Bytes that arrived at the upstream, and that came back, of this message.
     there: usize,
     back: usize,
@@ -49,24 +65,24 @@ struct Message {
 
 impl Traffic {
     /// All peers, with `adopt` called for the inner ends of each tunnel.
-    pub fn new(mut adopt: impl FnMut(TcpStream, TcpStream)) -> Traffic {
+    pub fn new(legs: Legs, mut adopt: impl FnMut([Inner; 2])) -> Traffic {
+        let mut maker = Maker::new();
         let mut traffic =
             Traffic { streams: Vec::new(), messages: Vec::new(), buffer: vec![0; 60_000] };
         for tunnel in 0..STREAM_TUNNELS {
-            let (client, upstream) = outer_ends(&mut adopt);
+            let (client, upstream) = outer_ends(legs, tunnel, &mut maker, &mut adopt);
             let pace = if tunnel % 4 == 0 { 3_000 } else { 60_000 };
             // Every third tunnel is half-closed for most of its life, one side or the other.
             let limit = |side: usize| if tunnel % 3 == side { 200_000 } else { u64::MAX };
-            let again = |stream: &TcpStream| stream.try_clone().expect("a descriptor");
-            let (client2, upstream2) = (again(&client), again(&upstream));
+            let (client2, upstream2) = (client.clone(), upstream.clone());
             traffic.streams.push(Stream::new(client, upstream, pace, limit(0)));
             traffic.streams.push(Stream::new(upstream2, client2, pace, limit(1)));
         }
-        for _ in 0..MESSAGE_TUNNELS {
-            let (client, upstream) = outer_ends(&mut adopt);
-            let mut message =
+        for tunnel in 0..MESSAGE_TUNNELS {
+            let (client, upstream) = outer_ends(legs, tunnel, &mut maker, &mut adopt);
+            let message =
                 Message { client, upstream, there: 0, back: 0, since: Instant::now(), count: 0 };
-            message.client.write_all(&[0; MESSAGE]).expect("an empty socket");
+            assert_eq!(message.client.write(&[0; MESSAGE]).ok(), Some(MESSAGE), "an empty socket");
             traffic.messages.push(message);
         }
         traffic
@@ -109,7 +125,7 @@ impl Traffic {
 }
 
 impl Stream {
-    fn new(from: TcpStream, to: TcpStream, pace: usize, limit: u64) -> Stream {
+    fn new(from: Outer, to: Outer, pace: usize, limit: u64) -> Stream {
         Stream { from, to, sent: 0, got: 0, pace, limit, shut: false, ended: false }
     }
 
@@ -117,9 +133,9 @@ impl Stream {
         let room = (self.limit - self.sent).min(BLOCK as u64) as usize;
         if room == 0 {
             if !std::mem::replace(&mut self.shut, true) {
-                self.from.shutdown(Shutdown::Write).map_err(broken)?;
+                self.from.shut().map_err(broken)?;
             }
-            return Ok(());
+            return self.from.settle().map_err(broken);
         }
         let block: Vec<u8> = (self.sent..self.sent + room as u64).map(byte).collect();
         self.sent += moved(self.from.write(&block))?.unwrap_or(0) as u64;
@@ -151,20 +167,31 @@ impl Message {
         self.there += moved(self.upstream.read(&mut buffer))?.unwrap_or(0);
         if self.there == MESSAGE {
             self.there = 0;
-            self.upstream.write_all(&[0; MESSAGE]).map_err(broken)?;
+            say(&self.upstream)?;
         }
         self.back += moved(self.client.read(&mut buffer))?.unwrap_or(0);
         if self.back == MESSAGE {
             self.back = 0;
             (self.count, self.since) = (self.count + 1, Instant::now());
-            self.client.write_all(&[0; MESSAGE]).map_err(broken)?;
+            say(&self.client)?;
         }
         Ok(())
     }
 }
 
+/// One message into a socket that has room for it.
+fn say(end: &Outer) -> Result<(), Harm> {
+    let said = end.write(&[0; MESSAGE]).map_err(broken)?;
+    if said == MESSAGE { Ok(()) } else { Err(Harm::Broken(format!("{said} bytes taken"))) }
+}
+
 /// The outer ends of a new tunnel: client, upstream.
-fn outer_ends(adopt: &mut impl FnMut(TcpStream, TcpStream)) -> (TcpStream, TcpStream) {
+fn outer_ends(
+    legs: Legs,
+    tunnel: usize,
+    maker: &mut Maker,
+    adopt: &mut impl FnMut([Inner; 2]),
+) -> (Outer, Outer) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let client = TcpStream::connect(address).expect("a connection");
@@ -172,12 +199,14 @@ fn outer_ends(adopt: &mut impl FnMut(TcpStream, TcpStream)) -> (TcpStream, TcpSt
     // As in life: towards the upstream it is we who connect.
     let far = TcpStream::connect(address).expect("a connection");
     let upstream = listener.accept().expect("a connection").0;
-    for stream in [&client, &upstream] {
-        stream.set_nonblocking(true).expect("a socket");
-        stream.set_nodelay(true).expect("a socket");
-    }
-    adopt(near, far);
-    (client, upstream)
+    let has = |side: usize| legs == Legs::Tls && tunnel % 3 != side;
+    let mut secure = |outer: &TcpStream, inner: &TcpStream, side: usize| {
+        has(side).then(|| maker.connect(outer, inner, side == 0)).unzip()
+    };
+    let (client_tls, near_tls) = secure(&client, &near, 0);
+    let (upstream_tls, far_tls) = secure(&upstream, &far, 1);
+    adopt([(near, near_tls), (far, far_tls)]);
+    (Outer::new(client, client_tls), Outer::new(upstream, upstream_tls))
 }
 
 /// `None` if nothing could be moved now.

@@ -1,6 +1,5 @@
 //! The master's side: makes a worker by `clone(CLONE_FILES)`, kills it, makes the next.
 
-use std::net::TcpStream;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use perdura_tunnel::{Batch, Death, Engine, Framing, Handoff, Limits, Seats, Tabl
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::Forgets;
+use crate::traffic::Inner;
 
 /// The master: the table, and one worker at a time.
 pub struct Master {
@@ -27,12 +27,13 @@ impl Master {
         Master { table, seats, engine: Some(engine), worker: None }
     }
 
-    pub fn adopt(&mut self, client: TcpStream, upstream: TcpStream) {
+    pub fn adopt(&mut self, legs: [Inner; 2]) {
+        let [(client, client_tls), (upstream, upstream_tls)] = legs;
         let handoff = Handoff {
             seat: self.seats.reserve().expect("a seat"),
             legs: [client.into(), upstream.into()],
             first: [Vec::new(), Vec::new()],
-            tls: [None, None],
+            tls: [client_tls, upstream_tls],
             keeping: perdura_tunnel::Keeping::Shared,
             framing: Framing::WebSocket { head: 0 },
             terms: Terms::default(),

@@ -34,7 +34,7 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
     ("http_uwsgi_module", Built::No),
     ("http_scgi_module", Built::No),
     ("http_grpc_module", Built::No),
-    ("http_tunnel_module", Built::No),
+    ("http_tunnel_module", Built::Yes),
     ("http_memcached_module", Built::No),
     ("http_limit_conn_module", Built::Yes),
     ("http_limit_req_module", Built::Yes),

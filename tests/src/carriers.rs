@@ -23,9 +23,15 @@ impl Carriers {
     /// Opens `count` tunnels, two threads each.
     #[track_caller]
     pub fn begin(address: SocketAddr, count: u64, seed: u64) -> Self {
+        Self::over(count, seed, || Tunnel::open(address))
+    }
+
+    /// The same over tunnels that `open` makes.
+    #[track_caller]
+    pub fn over(count: u64, seed: u64, open: impl Fn() -> Tunnel) -> Self {
         let mut all = Self { seed, stop: Arc::default(), carried: Arc::default(), threads: vec![] };
         for number in 0..count {
-            let mut tunnel = Tunnel::open(address);
+            let mut tunnel = open();
             let stream = tunnel.client.wire().stream();
             let writer = stream.try_clone().expect("a second handle");
             let reader = stream.try_clone().expect("a third handle");

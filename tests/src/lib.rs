@@ -45,7 +45,7 @@ pub use proxy::{Proxy, Setup};
 pub use relay::{Fault, Relay};
 pub use script::{Answer, Blocks, Step, unescape};
 pub use suite::{Suite, Verdict};
-pub use tunnel::{ACCEPT, HANDSHAKE, KEY, Tunnel, chat, page_conf};
+pub use tunnel::{ACCEPT, HANDSHAKE, KEY, Tunnel, chat, connect_head, connected, page_conf};
 pub use upstream::{Received, Upstream};
 pub use wait::until;
 pub use wire::{End, Wire};

@@ -64,6 +64,18 @@ impl Tunnel {
         Self { client, answer }
     }
 
+    /// Asks a proxy for a tunnel to `target` by CONNECT, expects its 200, and shakes hands with the
+    /// upstream there.
+    #[track_caller]
+    pub fn through(proxy: SocketAddr, target: impl std::fmt::Display) -> Self {
+        let mut client = connected(proxy, target);
+        client.send(HANDSHAKE);
+        let answer = client.read(ReadAs::Response);
+        let answer = answer.unwrap_or_else(|end| panic!("no answer to the handshake: {end:?}"));
+        assert_eq!(answer.status(), 101, "{}", answer.start());
+        Self { client, answer }
+    }
+
     /// Sends bytes and expects the same bytes back.
     #[track_caller]
     pub fn echo(&mut self, bytes: &[u8]) {
@@ -76,4 +88,20 @@ impl Tunnel {
         let sent = self.client.offer(b"alive?");
         sent.is_ok() && self.client.wire().exactly(6).is_ok_and(|bytes| bytes == b"alive?")
     }
+}
+
+/// The head of a CONNECT.
+pub fn connect_head(target: impl std::fmt::Display) -> String {
+    format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")
+}
+
+/// A client whose CONNECT was answered with 200: what it says next is the upstream's to hear.
+#[track_caller]
+pub fn connected(proxy: SocketAddr, target: impl std::fmt::Display) -> Client {
+    let mut client = Client::connect(proxy);
+    client.send(connect_head(&target));
+    let answer = client.read(ReadAs::HeadResponse);
+    let answer = answer.unwrap_or_else(|end| panic!("no answer to CONNECT {target}: {end:?}"));
+    assert_eq!(answer.status(), 200, "{}", answer.start());
+    client
 }

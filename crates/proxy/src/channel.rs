@@ -94,6 +94,30 @@ impl Channel {
         self.tls.as_ref().map(|session| ask(&session.borrow()))
     }
 
+    /// A new connection by a socket that `prepare` has set up.
+    ///
+    /// # Errors
+    /// Those of [`Socket::connect_prepared`].
+    pub async fn connect_prepared(
+        address: &Address,
+        prepare: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        Socket::connect_prepared(address, prepare).await.map(Self::over)
+    }
+
+    /// Whether both ends have the same address: then the connection leads to this machine.
+    pub fn is_home(&self) -> bool {
+        let near = rustix::net::getsockname(&self.socket);
+        let far = rustix::net::getpeername(&self.socket).ok().flatten();
+        let ip = |address: rustix::net::SocketAddrAny| {
+            std::net::SocketAddr::try_from(address).ok().map(|address| address.ip())
+        };
+        match (near.ok().and_then(ip), far.and_then(ip)) {
+            (Some(near), Some(far)) => near == far,
+            _ => false,
+        }
+    }
+
     /// Reads what there is behind `buffer`'s content, at most `max` bytes; `WouldBlock` when there
     /// is nothing.
     pub fn try_read(&self, buffer: &mut BytesMut, max: usize) -> io::Result<usize> {

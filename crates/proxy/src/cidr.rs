@@ -45,6 +45,11 @@ impl Cidr {
         if network.address == address { Read::Network(network) } else { Read::LowBits(network) }
     }
 
+    /// Whether it is a single address.
+    pub fn is_one(&self) -> bool {
+        *self == Self::host(self.address)
+    }
+
     /// Whether `address` lies in the network. An IPv4 address written as an IPv6 one counts as IPv4.
     pub fn holds(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

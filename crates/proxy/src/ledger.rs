@@ -57,6 +57,17 @@ fn name_key(text: &str) -> u64 {
     })
 }
 
+/// The group whose count the tunnel is in; empty when it was made for this request alone, which no
+/// group of the configuration of the same name must answer for.
+fn account_of(request: &Request, lease: &Lease) -> String {
+    let group = lease.group();
+    let mut configured = request.config.groups.values();
+    match group.explicit || configured.any(|known| std::sync::Arc::ptr_eq(known, group)) {
+        true => group.name.clone(),
+        false => String::new(),
+    }
+}
+
 impl Ledger {
     /// Opens the account of a request that becomes a tunnel.
     pub fn open(request: &Request, lease: &Lease, head_bytes: u64) -> Self {
@@ -67,7 +78,7 @@ impl Ledger {
             .iter()
             .map(|log| (log.file.path.display().to_string(), access_log::segments(request, log)));
         Self {
-            group: lease.group().name.clone(),
+            group: account_of(request, lease),
             peer: lease.group().peer(lease.index()).address.to_string(),
             client: request.peer().address(),
             server: String::from_utf8_lossy(&request.server.name).into_owned(),

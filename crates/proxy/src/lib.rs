@@ -27,6 +27,7 @@ mod error_log;
 mod file_path;
 mod front;
 mod grammar;
+mod guard;
 pub mod h1;
 #[allow(unsafe_code, reason = "descriptors of the master are known by number only")]
 mod inherited;

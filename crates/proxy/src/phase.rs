@@ -47,6 +47,8 @@ pub enum Step {
     FindLocation,
     /// The request is passed to an upstream.
     Pass(Arc<crate::upstream::Pass>),
+    /// CONNECT is answered with a tunnel.
+    Tunnel(Arc<crate::upstream::Tunnel>),
     /// The connection closes without an answer; the status (444) is logged.
     Hang(u16),
     /// The request waits. Boxed, because it is seldom.
@@ -220,6 +222,13 @@ fn post_rewrite(request: &mut Request) -> Step {
 }
 
 fn content(request: &mut Request) -> Step {
+    let connects = &request.method[..] == b"CONNECT";
+    match &request.location.tunnel {
+        Some(tunnel) if connects => return Step::Tunnel(Arc::clone(tunnel)),
+        // Nothing else is done by a place of tunnels, and no place else makes one.
+        None if !connects => {}
+        _ => return Step::Refuse(405),
+    }
     if let Some(pass) = &request.location.pass {
         return Step::Pass(Arc::clone(pass));
     }

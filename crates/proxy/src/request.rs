@@ -167,6 +167,8 @@ pub struct Request {
     pub keepalive: bool,
     /// The host that was asked for, validated and in lower case; empty when there was none.
     pub host: Vec<u8>,
+    /// The port that was asked for, if one was named beside the host.
+    pub port: Option<u16>,
     pub server: Arc<Server>,
     pub location: Arc<Location>,
     /// `$uri`: decoded and normalised.
@@ -239,6 +241,7 @@ impl Request {
             expects_continue: false,
             keepalive: false,
             host: Vec::new(),
+            port: None,
             location: Arc::clone(&server.base),
             server,
             path: Vec::new(),

@@ -45,6 +45,17 @@ impl Socket {
     /// # Errors
     /// Those of `socket` and `connect`, and the one that the connection attempt ended with.
     pub async fn connect(address: &Address) -> io::Result<Self> {
+        Self::connect_prepared(address, |_| Ok(())).await
+    }
+
+    /// Connects to `address` by a socket that `prepare` has set up.
+    ///
+    /// # Errors
+    /// Those of [`Socket::connect`], and what `prepare` says.
+    pub async fn connect_prepared(
+        address: &Address,
+        prepare: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let make = |family| net::socket_with(family, SocketType::STREAM, flags, None);
         let (fd, begun) = match address {
@@ -54,11 +65,13 @@ impl Socket {
                     SocketAddr::V6(_) => net::AddressFamily::INET6,
                 };
                 let fd = make(family)?;
+                prepare(fd.as_fd())?;
                 let begun = net::connect(&fd, inet);
                 (fd, begun)
             }
             Address::Unix(path) => {
                 let fd = make(net::AddressFamily::UNIX)?;
+                prepare(fd.as_fd())?;
                 let begun = net::connect(&fd, &net::SocketAddrUnix::new(path)?);
                 (fd, begun)
             }

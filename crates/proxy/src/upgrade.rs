@@ -5,14 +5,14 @@
 //!  request --offer()--> Offer --(sent upstream)--> answer --judge()--> Switched --hand_over()--> tunnel
 //! ```
 //!
-//! [`judge`] is the only maker of [`Switched`], and [`hand_over`] the only maker of a
-//! [`tunnel::Handoff`](perdura_tunnel::Handoff).
+//! [`judge`] and, for CONNECT, [`connected`] are the only makers of [`Switched`], and [`hand_over`] the
+//! only maker of a [`tunnel::Handoff`](perdura_tunnel::Handoff).
 
 use crate::front::Client;
-use crate::h1::{Fields, ResponseHead, Version, connection_tokens, upgrade_tokens};
+use crate::h1::{BodyFraming, Fields, ResponseHead, Version, connection_tokens, upgrade_tokens};
 use crate::ledger::Ledger;
 use crate::limits::connections::Place;
-use crate::modules::upgrade::{Check, Settings};
+use crate::modules::upgrade::Check;
 use crate::request::Request;
 use crate::upstream::{Lease, Upstream};
 use crate::websocket;
@@ -95,8 +95,22 @@ impl Offer {
 }
 
 /// Proof that both sides have agreed to leave HTTP (T1).
-pub struct Switched {
-    is_websocket: bool,
+pub struct Switched(Protocol);
+
+/// What is spoken from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    WebSocket,
+    /// Another protocol that was upgraded to.
+    Other,
+    /// Whatever a client that asked for a connection sends through it.
+    Unknown,
+}
+
+impl Protocol {
+    fn upgraded(is_websocket: bool) -> Self {
+        if is_websocket { Self::WebSocket } else { Self::Other }
+    }
 }
 
 /// Why a 101 is no switch; the client gets 502.
@@ -147,7 +161,7 @@ pub fn judge(
         }
         // What neither side has proven is not taken for granted.
         let is_websocket = judge_websocket(request, answer).is_ok();
-        return Ok(Switched { is_websocket });
+        return Ok(Switched(Protocol::upgraded(is_websocket)));
     }
     if !offer.may_switch() {
         return Err(NotSwitched::NotAsked);
@@ -166,7 +180,15 @@ pub fn judge(
     if is_websocket {
         judge_websocket(request, answer)?;
     }
-    Ok(Switched { is_websocket })
+    Ok(Switched(Protocol::upgraded(is_websocket)))
+}
+
+/// The client has asked for a connection and nothing else (RFC 9110, 9.3.6), and here is one that
+/// nothing has been said on: HTTP is over for both.
+pub fn connected(request: &Request, upstream: &Upstream) -> Option<Switched> {
+    let is_fresh = upstream.requests == 1 && !upstream.is_reused && upstream.buffer.is_empty();
+    let is_whole = matches!(request.framing, BodyFraming::None | BodyFraming::Length(0));
+    (request.is_connect() && is_fresh && is_whole).then_some(Switched(Protocol::Unknown))
 }
 
 fn judge_websocket(request: &Request, answer: &ResponseHead) -> Result<(), NotSwitched> {
@@ -221,24 +243,31 @@ pub fn hand_over(
         first: [to_client, client.buffer.to_vec()],
         tls: [client_tls, upstream_tls],
         keeping: perdura_tunnel::Keeping::Shared,
-        framing: match proof.is_websocket {
-            true => Framing::WebSocket { head: head.len() as u32 },
-            false => Framing::Opaque,
+        framing: match proof.0 {
+            Protocol::WebSocket => Framing::WebSocket { head: head.len() as u32 },
+            Protocol::Other | Protocol::Unknown => Framing::Opaque,
         },
-        terms: terms(&request, &request.location.upgrade),
+        terms: terms(&request, proof.0),
         keys: [peer, ledger.limit_key()],
         note: ledger.encode(),
         started_ms: crate::now_ms(),
     })
 }
 
-fn terms(request: &Request, settings: &Settings) -> Terms {
+fn terms(request: &Request, protocol: Protocol) -> Terms {
     let ms = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    let proxy = &request.location.proxy;
+    let scope = &request.location.settings;
+    let (proxy, tunnel) = (&scope.proxy, &scope.tunnel);
+    let (idle, send) = match protocol {
+        Protocol::Unknown => (tunnel.tunnel_read_timeout, tunnel.tunnel_send_timeout),
+        Protocol::WebSocket | Protocol::Other => {
+            (proxy.proxy_read_timeout, proxy.proxy_send_timeout)
+        }
+    };
     Terms {
-        idle_timeout_ms: ms(proxy.proxy_read_timeout.0),
-        client_send_timeout_ms: ms(request.location.core.send_timeout.0),
-        upstream_send_timeout_ms: ms(proxy.proxy_send_timeout.0),
-        fin_timeout_ms: ms(settings.upgrade_fin_timeout.0),
+        idle_timeout_ms: ms(idle.0),
+        client_send_timeout_ms: ms(scope.core.send_timeout.0),
+        upstream_send_timeout_ms: ms(send.0),
+        fin_timeout_ms: ms(scope.upgrade.upgrade_fin_timeout.0),
     }
 }

@@ -559,6 +559,7 @@ const GETTERS: &[(&str, Getter)] = &[
     ("host", host),
     ("hostname", |_, out| text(&crate::hostname(), out)),
     ("https", |r, out| text(if r.connection.tls().is_some() { "on" } else { "" }, out)),
+    ("is_request_port", |r, out| text(if r.port.is_some() { ":" } else { "" }, out)),
     ("is_args", |r, out| text(if r.args.is_empty() { "" } else { "?" }, out)),
     ("limit_conn_status", |r, out| put(r.limit_conn.map(|one| one.word().as_bytes()), out)),
     ("limit_req_status", |r, out| put(r.limit_req.map(|one| one.word().as_bytes()), out)),
@@ -589,6 +590,10 @@ const GETTERS: &[(&str, Getter)] = &[
     ("request_filename", filename),
     ("request_length", |r, out| number(r.length(), out)),
     ("request_method", |r, out| put(Some(&r.method), out) && !r.method.is_empty()),
+    ("request_port", |r, out| match r.port {
+        Some(port) => number(u64::from(port), out),
+        None => true,
+    }),
     ("request_uri", |r, out| has_target(r) && put(Some(r.head.unparsed_uri()), out)),
     ("scheme", |r, out| text(r.connection.scheme(), out)),
     ("server_addr", server_address),

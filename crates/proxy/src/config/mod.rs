@@ -31,7 +31,7 @@ use crate::modules::limit_except::Methods;
 use crate::modules::{scope, upgrade};
 use crate::script::Code;
 use crate::tls;
-use crate::upstream::{Group, Pass};
+use crate::upstream::{Group, Pass, Tunnel};
 use crate::variables::Binding;
 use perdura_conf::Template;
 use std::collections::HashMap;
@@ -116,6 +116,8 @@ pub struct Server {
     pub named: HashMap<Vec<u8>, Arc<Location>>,
     /// How it meets clients that speak TLS; absent without certificates.
     pub tls: Option<Arc<tls::Acceptance>>,
+    /// A `tunnel_pass` stands somewhere in it: CONNECT is answered.
+    pub connects: bool,
 }
 
 impl std::ops::Deref for Server {
@@ -141,6 +143,8 @@ pub struct Location {
     /// What holds instead for methods that are not named.
     pub limit_except: Option<LimitExcept>,
     pub pass: Option<Arc<Pass>>,
+    /// Where CONNECT leads.
+    pub tunnel: Option<Arc<Tunnel>>,
     /// Who is asked for names that only a request brings.
     pub name_servers: Option<Arc<crate::resolver::Setup>>,
     /// Locations inside this one.

@@ -1,6 +1,7 @@
 //! From a request to its answer: phases, error pages, internal redirects, the upstream's exchange.
 
 use super::body::{self, BodyFault, Discarded, Unwanted};
+use super::connect;
 use super::secure;
 use super::send::{self, Finish};
 use super::serve::{After, Client, Course};
@@ -13,7 +14,7 @@ use crate::password::{self, Judgement};
 use crate::phase::{self, Behind, From, Pause, REDIRECTS_MAX, Step};
 use crate::request::{Body, ErrorPage, Request};
 use crate::response::{Content, Response};
-use crate::upstream::{Passed, exchange};
+use crate::upstream::{Passed, exchange, tunnel};
 use crate::uri;
 use crate::worker::Thread;
 use bytes::Bytes;
@@ -27,10 +28,11 @@ pub async fn run(client: Client, mut request: Box<Request>, thread: &Rc<Thread>)
         return refuse(client, request, status, thread).await;
     }
     if request.is_connect() {
-        // CONNECT is answered only where a tunnel to it is configured, which cannot be yet.
-        error_log::request(&request, Severity::Info, "client sent CONNECT method");
+        // Whatever follows is not of this protocol (RFC 9931, 4).
         request.keepalive = false;
-        return refuse(client, request, 405, thread).await;
+        if let Some(status) = connect::refused(&request) {
+            return refuse(client, request, status, thread).await;
+        }
     }
     if request.head.method() == b"TRACE" {
         error_log::request(&request, Severity::Info, "client sent TRACE method");
@@ -79,7 +81,7 @@ async fn go_on(
                 Some(step) => step,
                 None => return hang(client, request, 499),
             },
-            Step::Pass(pass) => match exchange(client, request, &pass, thread).await {
+            Step::Pass(_) | Step::Tunnel(_) => match passed(client, request, step, thread).await {
                 Passed::Tunnel => return Course::Tunnel,
                 Passed::Gone(gone, mut request) => {
                     request.sent.status = 499;
@@ -131,6 +133,15 @@ async fn wait(client: &Client, request: &mut Request, pause: Pause) -> Option<St
             }));
             Some(phase::run(request, From::Again))
         }
+    }
+}
+
+/// Leaves the request to an upstream.
+async fn passed(client: Client, request: Box<Request>, step: Step, thread: &Rc<Thread>) -> Passed {
+    match step {
+        Step::Pass(pass) => exchange(client, request, &pass, thread).await,
+        Step::Tunnel(pass) => Box::pin(tunnel(client, request, &pass, thread)).await,
+        _ => Passed::Refused(client, request, 500),
     }
 }
 
@@ -284,6 +295,7 @@ async fn finish(
     mut response: Response,
     rest: Unwanted,
 ) -> Course {
+    keep_from_tunnelling(&mut request, &mut response);
     if let ErrorPage::Making { status: Some(status) } = request.error_page {
         // The page keeps the status of the error that it stands for.
         special::complete(&request, &mut response);
@@ -296,6 +308,7 @@ async fn finish(
     let finish = send::response(&mut client, &mut request, response).await;
     let after = match finish {
         Finish::Whole if request.keepalive => after_whole(&mut client, &request, rest).await,
+        Finish::Whole if request.is_connect() => After::Linger,
         Finish::Whole if !rest.is_whole() || !client.buffer.is_empty() => After::Linger,
         Finish::Whole => After::Close,
         Finish::TimedOut if request.location.core.reset_timedout_connection.0 => After::Reset,
@@ -303,6 +316,21 @@ async fn finish(
     };
     access_log::write(&request);
     Course::Http(client, after)
+}
+
+/// A client takes any 2xx for a tunnel, and what follows for the other side's bytes (RFC 9110,
+/// 9.3.6): none but the one of a tunnel is sent.
+fn keep_from_tunnelling(request: &mut Request, response: &mut Response) {
+    let shown = match request.error_page {
+        ErrorPage::Making { status: Some(status) } => status,
+        _ => response.status,
+    };
+    if request.is_connect() && (200..300).contains(&shown) {
+        let message = format!("an answer of {shown} to CONNECT would be taken for a tunnel");
+        error_log::request(request, Severity::Error, &message);
+        request.error_page = ErrorPage::None;
+        *response = Response { status: 405, ..Response::default() };
+    }
 }
 
 async fn after_whole(client: &mut Client, request: &Request, rest: Unwanted) -> After {

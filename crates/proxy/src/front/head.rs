@@ -55,7 +55,9 @@ fn framing(request: &Request, response: &mut Response) -> Framing {
         response.last_modified = None;
         return Framing::None;
     }
-    if response.status == 304 || response.status < 200 || request.is_head() {
+    // What follows a 200 to CONNECT is the tunnel.
+    let connects = request.is_connect() && (200..300).contains(&response.status);
+    if response.status == 304 || response.status < 200 || request.is_head() || connects {
         return Framing::None;
     }
     if trailers::are_expected(request, response.status) {

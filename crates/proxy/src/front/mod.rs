@@ -6,6 +6,7 @@
 mod answer;
 pub mod body;
 mod charset;
+mod connect;
 mod expiry;
 mod head;
 mod pace;

@@ -376,15 +376,18 @@ fn make_request(
     };
     let facts = match request_framing(&head) {
         Ok(framing) => {
-            let host = framing.host.map(|host| host.host.into_owned()).unwrap_or_default();
-            (framing.body, framing.persistence, framing.expectation, host)
+            let asked = match framing.host {
+                Some(named) => (named.host.into_owned(), named.port),
+                None => Default::default(),
+            };
+            (framing.body, framing.persistence, framing.expectation, asked)
         }
         Err(fault) => {
             let server = Arc::clone(&endpoint.default);
             return Err(Box::new(Refusal { config, server, fault, head }));
         }
     };
-    let (framing, persistence, expectation, host) = facts;
+    let (framing, persistence, expectation, (host, port)) = facts;
     let found = endpoint.names.find(&host);
     let mut captured = None;
     let server = match found {
@@ -401,6 +404,7 @@ fn make_request(
     request.expects_continue = expectation == Expectation::Continue;
     request.keepalive = persistence == Persistence::KeepAlive && !thread.is_ending();
     request.host = host;
+    request.port = port;
     request.path = path;
     request.args = args;
     if let Some((regex, captures)) = captured {

@@ -26,6 +26,7 @@ pub mod rewrite;
 pub mod server;
 pub mod ssl;
 pub mod try_files;
+pub mod tunnel;
 pub mod upgrade;
 pub mod upstream;
 
@@ -61,6 +62,7 @@ pub mod scope {
         log,
         proxy,
         upgrade,
+        tunnel,
         error_log,
     }
 }

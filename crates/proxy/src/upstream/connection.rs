@@ -24,14 +24,19 @@ pub struct Upstream {
 impl Upstream {
     /// Connects to `address`.
     pub async fn connect(address: &Address) -> io::Result<Self> {
-        Ok(Self {
-            channel: Channel::connect(address).await?,
+        Ok(Self::new(Channel::connect(address).await?, address))
+    }
+
+    /// A connection that has just been made.
+    pub fn new(channel: Channel, address: &Address) -> Self {
+        Self {
+            channel,
             buffer: BytesMut::new(),
             address: Rc::new(address.clone()),
             requests: 1,
             made: Instant::now(),
             is_reused: false,
-        })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request's exchange with its upstream: choosing a peer, connecting, trying the next one, and
 //! what the answer becomes.
 
+use super::connecting::{self, Unconnected};
 use super::converse::{self, Conversation, Failure};
 use super::outgoing::{self, Heading};
 use super::pool::Kin;
@@ -19,7 +20,6 @@ use crate::upgrade::{self, Offer};
 use crate::worker::Thread;
 use bytes::BytesMut;
 use perdura_tunnel::Seat;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -337,53 +337,23 @@ async fn connect(
         biased;
         connected = connecting => connected,
         () = client.channel.closed(), if watches => {
-            let message = "client prematurely closed connection, so upstream connection is closed too \
-                           while connecting to upstream";
-            error_log::upstream(request, Severity::Info, message, &url);
+            connecting::log_gone(request, &url);
             return Err(None);
         }
     };
-    match connected {
-        Ok(Ok(upstream)) => {
+    let failed = |status, bit| Some(Failure { status, bit, ..Failure::default() });
+    match connecting::judge(request, peer, &url, connected) {
+        Ok(upstream) => {
             if request.location.proxy.proxy_socket_keepalive.0 {
                 upstream.channel.set_keepalive();
             }
             Ok(upstream)
         }
-        Ok(Err(error)) if is_out_of_descriptors(&error) => {
-            let reason = crate::errno_text(&error);
-            let message = format!("socket() failed ({reason}) while connecting to upstream");
-            error_log::upstream(request, Severity::Alert, &message, &url);
-            Err(Some(Failure { status: 500, bit: NextUpstream::OWN, ..Failure::default() }))
-        }
-        Ok(Err(error)) => {
-            let reason = crate::errno_text(&error);
-            let message = format!("connect() failed ({reason}) while connecting to upstream");
-            let message = match peer {
-                Address::Unix(path) => format!(
-                    "connect() to unix:{} failed ({reason}) while connecting to upstream",
-                    path.display()
-                ),
-                Address::Inet(_) => message,
-            };
-            error_log::upstream(request, Severity::Error, &message, &url);
-            Err(Some(Failure { status: 502, bit: NextUpstream::ERROR, ..Failure::default() }))
-        }
-        Err(_) => {
-            let message =
-                "upstream timed out (110: Connection timed out) while connecting to upstream";
-            error_log::upstream(request, Severity::Error, message, &url);
-            Err(Some(Failure { status: 504, bit: NextUpstream::TIMEOUT, ..Failure::default() }))
-        }
+        Err(Unconnected::Gone) => Err(None),
+        Err(Unconnected::Own) => Err(failed(500, NextUpstream::OWN)),
+        Err(Unconnected::Failed) => Err(failed(502, NextUpstream::ERROR)),
+        Err(Unconnected::TimedOut) => Err(failed(504, NextUpstream::TIMEOUT)),
     }
-}
-
-/// This process or the system has no descriptor left: no other peer could be reached either.
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
-        .iter()
-        .any(|errno| code == Some(errno.raw_os_error()))
 }
 
 fn shown_url<'u>(aim: &'u Aim, peer: &'u str) -> ShownUrl<'u> {

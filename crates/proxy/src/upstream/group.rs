@@ -124,6 +124,11 @@ impl Group {
         &self.peers[index]
     }
 
+    /// The addresses of all peers.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.peers.iter().map(|peer| peer.address.clone()).collect()
+    }
+
     /// A peer's address as logs show it.
     pub fn shown(&self, index: usize) -> &Arc<str> {
         &self.shown[index]

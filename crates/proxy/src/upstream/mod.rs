@@ -4,9 +4,10 @@
 //! that only a request brought, [`group`] chooses one, [`pool`] keeps
 //! connections, [`outgoing`] writes the request, [`converse`] sends it and hears the answer's head,
 //! [`exchange`] tries one peer after the other, [`incoming`] makes the response, [`body`] sends its
-//! body on.
+//! body on. [`tunnel`] does all of this for CONNECT, where no HTTP is spoken.
 
 mod body;
+mod connecting;
 mod connection;
 mod converse;
 mod exchange;
@@ -16,6 +17,7 @@ mod outgoing;
 mod pass;
 mod pool;
 mod resolve;
+mod tunnel;
 mod url;
 
 pub use body::Body;
@@ -24,6 +26,7 @@ pub use exchange::{Passed, exchange};
 pub use group::{Group, Keepalive, Outcome, Peer, Released, Tried};
 pub use pass::{Pass, Redirects, Rule, Target, UriPart};
 pub use pool::Pool;
+pub use tunnel::{Tunnel, tunnel};
 pub use url::{Authority, HTTP_PORT, Host, Url};
 
 use std::fmt;

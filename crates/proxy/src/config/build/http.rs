@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub formats: Formats,
     pub groups: HashMap<Vec<u8>, Arc<Group>>,
     pub resolvers: Setups,
+    /// The server that is being read has a `tunnel_pass` somewhere.
+    pub connects: bool,
 }
 
 impl Builder<'_> {
@@ -55,6 +57,7 @@ impl Builder<'_> {
             formats: self.formats(written.log.log_format.as_ref()),
             groups: HashMap::new(),
             resolvers: Setups::new(),
+            connects: false,
         };
         // Formats are compiled and shared; copying them into every location would be waste.
         written.log.log_format = None;

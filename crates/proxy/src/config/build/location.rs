@@ -6,7 +6,7 @@ use super::{Blocks, Builder, nowhere, set_scope};
 use crate::config::{Alias, Location, Locations, Match, Replaces};
 use crate::modules::scope;
 use crate::regex::{Case, Regex};
-use crate::upstream::Pass;
+use crate::upstream::{Pass, Tunnel};
 use perdura_conf::{Context, Fault, Statement, Word};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,6 +20,13 @@ pub(super) struct Head {
     pub kind: Match,
     pub name: Vec<u8>,
     pub word: Word,
+}
+
+/// Where a block leads requests to.
+#[derive(Clone, Default)]
+pub(super) struct Leads {
+    pub pass: Option<Arc<Pass>>,
+    pub tunnel: Option<Arc<Tunnel>>,
 }
 
 impl Builder<'_> {
@@ -51,12 +58,12 @@ impl Builder<'_> {
         if let Some(alias) = alias {
             scope.alias = self.alias(alias, &head, statement);
         }
-        let (settings, pass) = self.settled(&head, &scope, shared);
-        let around = Around { head: &head, scope: &scope, pass: pass.clone() };
+        let (settings, leads) = self.settled(&head, &scope, shared);
+        let around = Around { head: &head, scope: &scope, leads: leads.clone() };
         let program = self.program(&blocks, Some(&around), shared);
         let limit_except = self.limit_except(&blocks, &around, shared);
         let (children, _) = self.children(&blocks, &scope, Some(&head), shared);
-        let location = self.finish_location(head, scope, settings, pass, shared);
+        let location = self.finish_location(head, scope, settings, leads, shared);
         Some(Arc::new(location.with(program, limit_except, children)))
     }
 
@@ -115,7 +122,7 @@ impl Builder<'_> {
         head: &Head,
         scope: &Scope,
         shared: &mut Shared,
-    ) -> (scope::Settings, Option<Arc<Pass>>) {
+    ) -> (scope::Settings, Leads) {
         let written = scope.written.clone();
         let settings = self.settle(&nowhere(), |reader| written.settle(reader));
         self.check_buffers(&settings.proxy, head.word.place);
@@ -123,7 +130,8 @@ impl Builder<'_> {
         let pass = pass.and_then(|written| {
             self.pass(&written, &settings.proxy, &head.name, &head.kind, shared)
         });
-        (settings, pass)
+        let tunnel = self.own_tunnel(&settings, shared);
+        (settings, Leads { pass, tunnel })
     }
 
     /// A location without a program and without locations inside it.
@@ -132,7 +140,7 @@ impl Builder<'_> {
         head: Head,
         scope: Scope,
         settings: scope::Settings,
-        pass: Option<Arc<Pass>>,
+        leads: Leads,
         shared: &mut Shared,
     ) -> Location {
         let limits = self.limits(&settings);
@@ -146,8 +154,9 @@ impl Builder<'_> {
             alias: scope.alias,
             program: Vec::new(),
             limit_except: None,
-            pass,
+            pass: leads.pass,
             name_servers,
+            tunnel: leads.tunnel,
             locations: Locations::default(),
             access_logs: logs,
             error_logs: scope.error_logs,

@@ -16,6 +16,7 @@ mod server;
 mod sockets;
 mod tls;
 mod trusted;
+mod tunnel;
 mod upstream;
 mod zones;
 

@@ -151,7 +151,10 @@ impl Builder<'_> {
 type Field = (Vec<u8>, Template);
 
 /// The group that an authority names, if it is the name of an `upstream` block.
-fn explicit(authority: &Authority, shared: &Shared) -> Option<Arc<crate::upstream::Group>> {
+pub(super) fn explicit(
+    authority: &Authority,
+    shared: &Shared,
+) -> Option<Arc<crate::upstream::Group>> {
     let Host::Name(name) = &authority.host else {
         // A group may be called like an address.
         let host = authority.text.to_ascii_lowercase();

@@ -2,7 +2,7 @@
 //! nameless locations that `if` and `limit_except` open.
 
 use super::http::{Scope, Shared};
-use super::location::Head;
+use super::location::{Head, Leads};
 use super::map::is_fixed;
 use super::{Blocks, Builder, nowhere, set_scope};
 use crate::config::{LimitExcept, Location, Locations, Match};
@@ -10,7 +10,6 @@ use crate::modules::limit_except::{self, Methods};
 use crate::modules::rewrite::{self, Rewrite, Set};
 use crate::modules::{return_status, scope};
 use crate::script::{Code, Target};
-use crate::upstream::Pass;
 use perdura_conf::{Context, Fault, Statement};
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use std::sync::Arc;
 pub(super) struct Around<'a> {
     pub head: &'a Head,
     pub scope: &'a Scope,
-    pub pass: Option<Arc<Pass>>,
+    pub leads: Leads,
 }
 
 impl Builder<'_> {
@@ -125,13 +124,18 @@ impl Builder<'_> {
         let body = self.program(&blocks, Some(around), shared);
         let settings = self.settle(&nowhere(), |reader| scope.written.clone().settle(reader));
         let own = settings.proxy.proxy_pass.clone();
-        let pass = match own {
+        let tunnel = self.own_tunnel(&settings, shared);
+        let leads = match own {
             // A URI has no location's name to stand for here, as in a named location.
-            Some(own) => self.pass(&own, &settings.proxy, b"", &Match::Named, shared),
-            None => around.pass.clone(),
+            Some(own) => {
+                let pass = self.pass(&own, &settings.proxy, b"", &Match::Named, shared);
+                Leads { pass, tunnel }
+            }
+            None if tunnel.is_some() => Leads { pass: None, tunnel },
+            None => around.leads.clone(),
         };
         let head = around.head.clone();
-        (self.finish_location(head, scope, settings, pass, shared), body)
+        (self.finish_location(head, scope, settings, leads, shared), body)
     }
 
     /// The `limit_except` of a location.

@@ -42,12 +42,13 @@ impl Builder<'_> {
         let own = self.settle(&nowhere(), |reader| own.settle(reader)).server;
         let names = self.server_names(&own.server_name);
         let scope = self.scope(written, &blocks, http);
+        shared.connects = false;
         let (list, named) = self.children(&blocks, &scope, None, shared);
         let word = Word { bytes: Vec::new(), place: statement.name.place };
         let head = Head { kind: Match::Base, name: Vec::new(), word };
         let program = self.program(&blocks, None, shared);
-        let (settings, pass) = self.settled(&head, &scope, shared);
-        let base = self.finish_location(head, scope, settings, pass, shared);
+        let (settings, leads) = self.settled(&head, &scope, shared);
+        let base = self.finish_location(head, scope, settings, leads, shared);
         let base = base.with(program, None, Vec::new());
         let tls = self.tls(&base.settings.ssl);
         let server = Server {
@@ -56,6 +57,7 @@ impl Builder<'_> {
             base: Arc::new(base),
             locations: crate::config::Locations::new(list),
             named,
+            connects: shared.connects,
         };
         Placed {
             server: Arc::new(server),

@@ -61,11 +61,13 @@ impl Census {
     }
 }
 
-/// The proportional set size of a program's processes, with the blocks of the memory files
-/// that they hold and have not mapped, in KiB.
+/// The memory of a program's processes in KiB: what they allocated and what they share among each
+/// other. The pages of the program's file are left out: their share of one process grows when
+/// another test's program ends.
 pub fn pss_kib(pid: Pid) -> u64 {
     let family = Census::family(pid);
-    family.iter().map(|pid| field_kib(*pid, "Pss:")).sum()
+    let own = |pid: Pid| field_kib(pid, "Pss_Anon:") + field_kib(pid, "Pss_Shmem:");
+    family.into_iter().map(own).sum()
 }
 
 fn field_kib(pid: Pid, name: &str) -> u64 {

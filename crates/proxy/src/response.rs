@@ -17,9 +17,19 @@ pub struct Response {
     pub last_modified: Option<Vec<u8>>,
     /// A `Location` that the front completes with scheme and host when it begins with a slash.
     pub location: Option<Vec<u8>>,
+    /// Fields that the front must not add.
+    pub left_out: LeftOut,
     /// All other fields, in order.
     pub fields: Vec<(Bytes, Bytes)>,
     pub content: Content,
+}
+
+/// Fields that an upstream was free to send, by `proxy_pass_header`, and did not: nginx adds none of
+/// its own then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    pub server: bool,
+    pub date: bool,
 }
 
 /// Where a response's body comes from.

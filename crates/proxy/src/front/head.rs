@@ -50,14 +50,15 @@ pub fn write(request: &mut Request, response: &mut Response, out: &mut BytesMut)
 }
 
 fn framing(request: &Request, response: &mut Response) -> Framing {
-    if response.status == 204 {
+    if response.status == 204 && response.reason.is_none() {
+        // nginx strips its own answers only; an upstream's keep what they came with.
         response.content_type = None;
         response.last_modified = None;
-        return Framing::None;
     }
     // What follows a 200 to CONNECT is the tunnel.
     let connects = request.is_connect() && (200..300).contains(&response.status);
-    if response.status == 304 || response.status < 200 || request.is_head() || connects {
+    let is_bare = matches!(response.status, 204 | 304) || response.status < 200;
+    if is_bare || request.is_head() || connects {
         return Framing::None;
     }
     if trailers::are_expected(request, response.status) {
@@ -86,10 +87,10 @@ fn lines(
         Some(reason) => head.status_line_with(response.status, reason)?,
         None => head.status_line(response.status),
     }
-    if !has("server") {
+    if !response.left_out.server && !has("server") {
         head.field(b"Server", special::signature(core.server_tokens).as_bytes())?;
     }
-    if !has("date") {
+    if !response.left_out.date && !has("date") {
         let mut date = Vec::with_capacity(29);
         clock::write(Wall::now(), Form::Http, &mut date);
         head.field(b"Date", &date)?;

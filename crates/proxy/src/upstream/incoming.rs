@@ -7,7 +7,7 @@ use super::pass::with_lower;
 use super::{Pass, Redirects, Rule};
 use crate::h1::{Asked, ResponseFault, ResponseFraming, ResponseHead, response_framing, same_name};
 use crate::request::Request;
-use crate::response::{Content, Response};
+use crate::response::{Content, LeftOut, Response};
 use crate::worker::Thread;
 use std::rc::Rc;
 
@@ -48,6 +48,8 @@ pub fn head_of(request: &Request, pass: &Pass, head: &ResponseHead) -> Response 
     let text = head.fields().text();
     let part = |part: &[u8]| text.slice_ref(part);
     response.reason = Some(part(head.reason()));
+    response.left_out =
+        LeftOut { server: !is_hidden(pass, b"server"), date: !is_hidden(pass, b"date") };
     response.fields.reserve(head.fields().count());
     for (name, value) in head.fields().iter() {
         if is_hidden(pass, name) {

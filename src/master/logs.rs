@@ -7,9 +7,10 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use perdura_conf::errno_text;
-use perdura_proxy::{ErrorTarget, Severity};
+use perdura_proxy::{ErrorTarget, LogFile, Severity};
 use rustix::fs::{FileType, Mode, OFlags, Uid, fstat};
 use rustix::io::Errno;
 
@@ -27,8 +28,9 @@ pub struct Logs {
 /// Where the master's own lines go.
 #[derive(Debug)]
 struct Target {
-    /// `None` is the standard error stream.
+    /// `None` is the standard error stream, or a syslog server.
     path: Option<PathBuf>,
+    syslog: Option<Arc<LogFile>>,
     severity: Severity,
 }
 
@@ -75,6 +77,7 @@ impl Logs {
     pub fn direct(&mut self, targets: &[ErrorTarget]) {
         let ours = |target: &ErrorTarget| Target {
             path: target.path().cloned(),
+            syslog: target.syslog().cloned(),
             severity: target.severity,
         };
         self.targets = targets.iter().map(ours).collect();
@@ -139,7 +142,9 @@ impl Logs {
         let (time, word) = (clock::now(), severity.word());
         let line = format!("{time} [{word}] {id}#{id}: {text}\n");
         for target in self.targets.iter().filter(|target| severity <= target.severity) {
-            if let Some(file) = self.file(target.path.as_deref()) {
+            if let Some(syslog) = &target.syslog {
+                syslog.send_error_once(severity, line.as_bytes());
+            } else if let Some(file) = self.file(target.path.as_deref()) {
                 // nginx goes on when a log cannot be written to, and so do we.
                 let _ = rustix::io::write(file, line.as_bytes());
             }
@@ -153,7 +158,9 @@ impl Logs {
     }
 
     fn redirect_stderr(&self) {
-        let Some(first) = self.targets.first() else { return };
+        // A syslog server takes no words of a panic.
+        let is_file = |target: &&Target| target.syslog.is_none();
+        let Some(first) = self.targets.iter().find(is_file) else { return };
         let Some(file) = self.file(first.path.as_deref()) else { return };
         if file.as_raw_fd() != rustix::stdio::stderr().as_raw_fd() {
             // Without it, the standard error stream stays what it was.
@@ -208,7 +215,7 @@ mod tests {
     }
 
     fn to(path: &Path, severity: Severity) -> Target {
-        Target { path: Some(path.to_owned()), severity }
+        Target { path: Some(path.to_owned()), syslog: None, severity }
     }
 
     fn write(logs: &Logs, number: usize, text: &str) {

@@ -70,3 +70,64 @@ fn a_pipe_that_nobody_reads() {
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
     serves_with_log(&pipe.display().to_string(), |_| {});
 }
+
+/// The path of a log may depend on the request, and so may whether there is a line.
+#[test]
+fn a_log_of_its_own_for_each_name() {
+    let upstream = Upstream::echo();
+    let log = "location = /a { root @dir@; access_log @dir@/of-$arg_n.log combined if=$arg_l; \
+               return 204; } location /none { root /nowhere; access_log @dir@/none-$arg_n.log; \
+               return 204; }";
+    let proxy = Proxy::examined(&chat(&upstream, log));
+    let lines = |name: &str| {
+        let text = std::fs::read_to_string(proxy.folder().path().join(name)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for target in ["/a?n=x&l=1", "/a?n=y&l=1", "/a?n=x&l=yes", "/a?n=x", "/a?n=x&l=0", "/none?n=x"]
+    {
+        assert_eq!(Client::get(proxy.address(), target).status(), 204, "{target}");
+    }
+    until("all lines are there", Duration::from_secs(5), || {
+        (lines("of-x.log").len(), lines("of-y.log").len()) == (2, 1)
+    });
+    proxy.wait_for_error("testing \"/nowhere\" existence failed (2: No such file or directory)");
+    assert!(lines("none-x.log").is_empty());
+}
+
+/// Both logs go to a syslog server, a tunnel's line too, and nobody minds when the server has gone.
+#[test]
+fn a_syslog_server() {
+    let server = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    server.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    let to = format!("syslog:server={}", server.local_addr().expect("its address"));
+    let upstream = Upstream::echo();
+    let log = format!(
+        "access_log {to},facility=user,severity=notice,tag=lines,nohostname combined; \
+         error_log {to},tag=errors info; location = /a {{ return 204; }}"
+    );
+    let proxy = Proxy::examined(&chat(&upstream, &log));
+    let mut buffer = [0; 4096];
+    let mut next = || {
+        let count = server.recv(&mut buffer).expect("a datagram");
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    };
+    assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+    // 1 * 8 + 5: facility user, severity notice.
+    let line = next();
+    assert!(line.starts_with("<13>") && line.contains(" lines: 127.0.0.1 - - ["), "{line}");
+    assert!(line.contains("\"GET /a HTTP/1.1\" 204 0"), "{line}");
+    let mut tunnel = Tunnel::open(proxy.address());
+    tunnel.echo(b"x");
+    drop(tunnel);
+    let line = next();
+    assert!(line.starts_with("<13>") && line.contains(" 101 "), "{line}");
+    assert_eq!(Client::get(proxy.address(), "/nowhere").status(), 404);
+    // 23 * 8 + 3: facility local7, severity error.
+    let line = next();
+    assert!(line.starts_with("<187>") && line.contains(" errors: "), "{line}");
+    assert!(line.contains("[error] ") && line.contains("\"GET /nowhere HTTP/1.1\""), "{line}");
+    drop(server);
+    for _ in 0..10 {
+        assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+    }
+}

@@ -1,19 +1,70 @@
 //! The line that each request leaves when it ends.
 
-use crate::config::AccessLog;
+use crate::config::{AccessLog, LogPlace};
+use crate::error_log;
+use crate::file_path;
+use crate::log_file;
+use crate::modules::error_log::Severity;
 use crate::modules::log::Escape;
 use crate::request::Request;
 use crate::variables::{Binding, Late};
 use perdura_conf::Part;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 /// Writes the lines of a request that has ended.
 pub fn write(request: &Request) {
     let location = std::sync::Arc::clone(&request.location);
-    for log in &location.access_logs {
+    for log in location.access_logs.iter().filter(|log| is_wanted(request, log)) {
         let mut line = Vec::with_capacity(256);
         render(request, log, &mut line);
         line.push(b'\n');
-        log.file.line(&line);
+        match &log.place {
+            LogPlace::Fixed(file) => file.line(&line),
+            LogPlace::Computed(path) => by_name(request, request.value(path), &line),
+        }
+    }
+}
+
+/// Whether a request leaves a line in a log (`if=`).
+pub fn is_wanted(request: &Request, log: &AccessLog) -> bool {
+    let value = log.condition.as_deref().map(|condition| request.value(condition));
+    value.is_none_or(|value| !value.is_empty() && value != b"0")
+}
+
+/// Writes a line to a file whose name depends on the request. As in nginx it is made only while the
+/// request's root is there, so that nobody fills a disk with names.
+fn by_name(request: &Request, path: Vec<u8>, line: &[u8]) {
+    let path = PathBuf::from(OsString::from_vec(path));
+    let root = PathBuf::from(OsString::from_vec(file_path::root(request)));
+    let tested = std::fs::metadata(&root).and_then(|found| match found.is_dir() {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
+    });
+    let (severity, message) = match tested.map(|()| log_file::append_by_name(&path, line)) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => {
+            let reason = crate::errno_text(&error);
+            (Severity::Crit, format!("open() \"{}\" failed ({reason})", path.display()))
+        }
+        Err(error) => {
+            let reason = crate::errno_text(&error);
+            (Severity::Error, format!("testing \"{}\" existence failed ({reason})", root.display()))
+        }
+    };
+    error_log::request(request, severity, &message);
+}
+
+/// What names a log in the account of a tunnel: the file, or a path that begins with `$` when it is
+/// to be opened for the line.
+pub fn name_for_ledger(request: &Request, log: &AccessLog) -> String {
+    match &log.place {
+        LogPlace::Fixed(file) => file.path.display().to_string(),
+        LogPlace::Computed(path) => {
+            format!("${}", String::from_utf8_lossy(&request.value(path)))
+        }
     }
 }
 

@@ -85,6 +85,12 @@ pub fn listing_date(seconds: i64) -> String {
     format!("{:02}-{month}-{} {:02}:{:02}", t.day, t.year, t.hour, t.minute)
 }
 
+/// `Nov  6 08:49:37`, local (RFC 3164, 4.1.2).
+pub fn syslog_date(seconds: i64) -> String {
+    let t = Civil::of(seconds + offset(seconds));
+    format!("{} {:>2} {:02}:{:02}:{:02}", MONTHS[t.month], t.day, t.hour, t.minute, t.second)
+}
+
 /// `1994-11-06T08:49:37Z` (RFC 3339).
 pub fn utc_date(seconds: i64) -> String {
     let t = Civil::of(seconds);

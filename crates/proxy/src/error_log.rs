@@ -101,7 +101,7 @@ fn write(targets: &[ErrorTarget], severity: Severity, connection: Option<u64>, m
     line.push(b'\n');
     for target in targets.iter().filter(|target| severity <= target.severity) {
         match &target.file {
-            Some(file) => file.line(&line),
+            Some(file) => file.error_line(severity, &line),
             None => {
                 let _ = rustix::io::write(rustix::stdio::stderr(), &line);
             }

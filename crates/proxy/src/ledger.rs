@@ -73,10 +73,12 @@ impl Ledger {
     pub fn open(request: &Request, lease: &Lease, head_bytes: u64) -> Self {
         let attempt = request.attempts.last().cloned().unwrap_or_default();
         let location = &request.location;
-        let lines = location
-            .access_logs
-            .iter()
-            .map(|log| (log.file.path.display().to_string(), access_log::segments(request, log)));
+        let lines =
+            location.access_logs.iter().filter(|log| access_log::is_wanted(request, log)).map(
+                |log| {
+                    (access_log::name_for_ledger(request, log), access_log::segments(request, log))
+                },
+            );
         Self {
             group: account_of(request, lease),
             peer: lease.group().peer(lease.index()).address.to_string(),
@@ -113,6 +115,11 @@ impl Ledger {
                 }
             }
             line.push(b'\n');
+            if let Some(path) = path.strip_prefix('$') {
+                // Whoever cannot open it now has no request to complain of; the line is lost.
+                let _ = crate::log_file::append_by_name(std::path::Path::new(path), &line);
+                continue;
+            }
             // A file that a reload has taken out of the configuration gets no more lines.
             if let Some(file) =
                 config.logs.iter().find(|file| file.path.as_os_str() == path.as_str())

@@ -48,6 +48,8 @@ mod response;
 mod script;
 #[allow(unsafe_code, reason = "the runtime watches a descriptor that this module owns")]
 mod socket;
+mod syslog;
+mod syslog_target;
 mod temp_file;
 pub mod tls;
 mod upgrade;
@@ -64,6 +66,7 @@ pub use config::{
     manual_pages,
 };
 pub use ledger::Ledger;
+pub use log_file::LogFile;
 pub use modules::error_log::Severity;
 pub use worker::{Inheritance, run_worker};
 pub use world::{Disk, Snapshot, SnapshotFault, World};

@@ -1,45 +1,103 @@
-//! A file that log lines are appended to.
+//! Where log lines go: a file that they are appended to, or a syslog server.
 //!
-//! The master opens it and may replace what is behind the number (`USR1`); the worker only writes.
+//! The master opens files and may replace what is behind the number (`USR1`); the worker only writes.
 
 use crate::inherited;
+use crate::modules::error_log::Severity;
+use crate::syslog::Syslog;
 use rustix::fd::RawFd;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// Lines that could not be written and that nobody was told of.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// One log file.
+/// One log.
 #[derive(Debug)]
 pub struct LogFile {
+    /// The file, or the text of a syslog target: what names the log across reloads.
     pub path: PathBuf,
-    /// -1 until the master has said which it is.
-    number: AtomicI32,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    /// -1 until the master has said which number it is.
+    File(AtomicI32),
+    Syslog(Syslog),
 }
 
 impl LogFile {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, number: AtomicI32::new(-1) }
+        Self { path, sink: Sink::File(AtomicI32::new(-1)) }
+    }
+
+    pub fn syslog(name: PathBuf, syslog: Syslog) -> Self {
+        Self { path: name, sink: Sink::Syslog(syslog) }
+    }
+
+    /// Whether the master has a file to open.
+    pub fn is_file(&self) -> bool {
+        matches!(self.sink, Sink::File(_))
     }
 
     pub fn set_number(&self, number: RawFd) {
-        self.number.store(number, Ordering::Release);
+        if let Sink::File(own) = &self.sink {
+            own.store(number, Ordering::Release);
+        }
     }
 
     /// Appends one line in one write. A full disk or a reader that does not read costs the line,
     /// never the request (RS-10).
     pub fn line(&self, line: &[u8]) {
-        let number = self.number.load(Ordering::Acquire);
-        if number < 0 {
-            lose();
-            return;
-        }
-        match rustix::io::write(inherited::borrow(number), line) {
-            Ok(written) if written == line.len() => {}
-            _ => lose(),
+        match &self.sink {
+            Sink::File(number) => append(number.load(Ordering::Acquire), line),
+            Sink::Syslog(syslog) if syslog.send(syslog.severity, line) => {}
+            Sink::Syslog(_) => lose(),
         }
     }
+
+    /// Appends a line of an error log.
+    pub fn error_line(&self, severity: Severity, line: &[u8]) {
+        match &self.sink {
+            Sink::File(number) => append(number.load(Ordering::Acquire), line),
+            Sink::Syslog(syslog) if syslog.send(severity.of_syslog(), line) => {}
+            Sink::Syslog(_) => lose(),
+        }
+    }
+
+    /// Sends an error line to a syslog server and keeps nothing open; files are not the caller's to
+    /// write this way.
+    pub fn send_error_once(&self, severity: Severity, line: &[u8]) {
+        if let Sink::Syslog(syslog) = &self.sink {
+            syslog.send_once(severity.of_syslog(), line);
+        }
+    }
+}
+
+fn append(number: RawFd, line: &[u8]) {
+    if number < 0 {
+        return lose();
+    }
+    match rustix::io::write(inherited::borrow(number), line) {
+        Ok(written) if written == line.len() => {}
+        _ => lose(),
+    }
+}
+
+/// Appends a line to a file that is opened for it, as `access_log` with variables demands.
+pub fn append_by_name(path: &Path, line: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    // A FIFO without a reader would hold up everybody.
+    options.append(true).create(true).mode(0o644).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let file = options.open(path)?;
+    match rustix::io::write(&file, line) {
+        Ok(written) if written == line.len() => {}
+        _ => lose(),
+    }
+    Ok(())
 }
 
 fn lose() {

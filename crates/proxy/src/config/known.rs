@@ -120,6 +120,13 @@ pub const WITHOUT_MEANING: &[Entry] = &[
         "time",
         "files are opened when they are asked for",
     ),
+    idle(
+        "open_log_file_cache",
+        ALL,
+        Arity::between(1, 4),
+        "max=N [inactive=time] [min_uses=N] [valid=time] | off",
+        "a log with variables in its name is opened for each line",
+    ),
     idle("output_buffers", ALL, Arity::exactly(2), "number size", "files are sent by the system"),
     idle(
         "pcre_jit",
@@ -355,7 +362,6 @@ pub const NOT_YET: &[&str] = &[
     "modern_browser_value",
     "mp4",
     "ntlm",
-    "open_log_file_cache",
     "override_charset",
     "perl",
     "perl_modules",

@@ -184,10 +184,19 @@ impl std::ops::Deref for Location {
     }
 }
 
+/// Where an access log's lines go.
+#[derive(Clone)]
+pub enum LogPlace {
+    Fixed(Arc<LogFile>),
+    /// A file that is opened for each line.
+    Computed(Arc<Template>),
+}
+
 /// An access log that is on, with its compiled line.
 #[derive(Clone)]
 pub struct AccessLog {
-    pub file: Arc<LogFile>,
+    pub place: LogPlace,
+    pub condition: Option<Arc<Template>>,
     pub template: Arc<Template>,
     pub escape: crate::modules::log::Escape,
 }

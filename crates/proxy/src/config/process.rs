@@ -35,8 +35,13 @@ pub struct ErrorTarget {
 }
 
 impl ErrorTarget {
+    /// The syslog server, if it is one.
+    pub fn syslog(&self) -> Option<&Arc<LogFile>> {
+        self.file.as_ref().filter(|file| !file.is_file())
+    }
+
     /// The file, unless it is the standard error stream.
     pub fn path(&self) -> Option<&PathBuf> {
-        self.file.as_ref().map(|file| &file.path)
+        self.file.as_ref().filter(|file| file.is_file()).map(|file| &file.path)
     }
 }

@@ -1,9 +1,11 @@
 //! Where errors are written, and from which level on.
 
+use crate::syslog_target as syslog;
 use perdura_conf::{Arity, Each, Fault, Reader, Value, Word, directives};
 
 directives! {
-    /// Writes errors of this level (`error` without one) and worse to a file or to `stderr`.
+    /// Writes errors of this level (`error` without one) and worse to a file, to `stderr`, or to
+    /// `syslog:server=address[:port]|unix:path[,facility=...][,tag=...][,nohostname]`.
     /// Several may stand in one block; a block that has one does not inherit the outer block's.
     error_log: Each<Target> = "", in MAIN | HTTP | SERVER | LOCATION;
 }
@@ -38,6 +40,11 @@ impl Severity {
         Self::ALL[self as usize - 1].1
     }
 
+    /// The number that syslog has for it (RFC 3164, 4.1.1).
+    pub fn of_syslog(self) -> u8 {
+        (self as u8 - 1).min(7)
+    }
+
     pub fn parse(text: &[u8]) -> Option<Severity> {
         Self::ALL.iter().find(|(_, word)| word.as_bytes() == text).map(|(severity, _)| *severity)
     }
@@ -47,6 +54,8 @@ impl Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub file: Word,
+    /// What the word says, when it is no file.
+    pub syslog: Option<syslog::Written>,
     pub severity: Severity,
 }
 
@@ -57,18 +66,19 @@ impl Value for Target {
 
     fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let file = args[0].clone();
-        if file.bytes.starts_with(b"syslog:") || file.bytes.starts_with(b"memory:") {
+        let syslog = syslog::is_syslog(&file).then(|| syslog::read(&file)).transpose()?;
+        if file.bytes.starts_with(b"memory:") {
             return Err(Fault::new(
                 file.place,
                 format!("\"{}\" in \"error_log\" directive is not supported yet", file.text()),
             )
-            .hint("write a file or \"stderr\""));
+            .hint("write a file, \"stderr\" or \"syslog:server=...\""));
         }
         let mut severity = None;
         for word in &args[1..] {
             severity = Some(level(word, severity)?);
         }
-        Ok(Target { file, severity: severity.unwrap_or(Severity::Error) })
+        Ok(Target { file, syslog, severity: severity.unwrap_or(Severity::Error) })
     }
 }
 

@@ -1,10 +1,12 @@
 //! Log files: where lines go, compiled from `access_log`, `log_format` and `error_log`.
 
 use super::{Builder, path_of};
-use crate::config::{AccessLog, ErrorTarget};
+use crate::config::{AccessLog, ErrorTarget, LogPlace};
 use crate::log_file::LogFile;
 use crate::modules::error_log::{Severity, Target};
-use crate::modules::log::{Access, COMBINED, Escape, Format};
+use crate::modules::log::{Access, COMBINED, Escape, Format, Place};
+use crate::syslog::{Server, Syslog};
+use crate::syslog_target::{Address, Written};
 use perdura_conf::{Each, Fault, Template, Word};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -38,7 +40,9 @@ impl Builder<'_> {
 
     fn error_target(&mut self, target: &Target) -> ErrorTarget {
         // nginx takes an empty name as the standard error stream.
-        let file = if target.file.is("stderr") || target.file.bytes.is_empty() {
+        let file = if let Some(written) = &target.syslog {
+            self.syslog(&target.file, written)
+        } else if target.file.is("stderr") || target.file.bytes.is_empty() {
             None
         } else {
             Some(self.log_file(self.options.prefix.join(path_of(&target.file.bytes))))
@@ -64,6 +68,32 @@ impl Builder<'_> {
         let file = Arc::new(LogFile::new(path));
         self.logs.push(Arc::clone(&file));
         file
+    }
+
+    /// The log of a syslog target; none when its name cannot be looked up.
+    fn syslog(&mut self, word: &Word, written: &Written) -> Option<Arc<LogFile>> {
+        let name = path_of(&word.bytes).to_owned();
+        if let Some(log) = self.logs.iter().find(|log| log.path == name) {
+            return Some(Arc::clone(log));
+        }
+        let server = match &written.server {
+            Address::Known(server) => server.clone(),
+            Address::Name { name, port } => {
+                let found = self.world.resolve(name).ok().and_then(|list| list.first().copied());
+                let Some(ip) = found else {
+                    let message = format!("host not found in syslog server \"{name}\"");
+                    self.faults.push(Fault::new(word.place, message));
+                    return None;
+                };
+                Server::Inet((ip, *port).into())
+            }
+        };
+        let hostname = written.with_hostname.then(crate::hostname);
+        let levels = (written.facility, written.severity);
+        let syslog = Syslog::new(server, levels, written.tag.clone(), hostname);
+        let log = Arc::new(LogFile::syslog(name, syslog));
+        self.logs.push(Arc::clone(&log));
+        Some(log)
     }
 
     /// The formats of the `http` block, nginx's own among them.
@@ -100,7 +130,8 @@ impl Builder<'_> {
             let format = formats.get(&b"combined"[..]);
             return format
                 .map(|(template, escape)| AccessLog {
-                    file,
+                    place: LogPlace::Fixed(file),
+                    condition: None,
                     template: Arc::clone(template),
                     escape: *escape,
                 })
@@ -109,16 +140,18 @@ impl Builder<'_> {
         }
         let mut logs = Vec::new();
         for access in &settings.0 {
-            let Access::To { path, format, .. } = access else {
+            let Access::To(to) = access else {
                 return Vec::new();
             };
+            let format = &to.format;
             let name = format.as_ref().map_or(&b"combined"[..], |word| &word.bytes);
             match (formats.get(name), format) {
-                (Some((template, escape)), _) => logs.push(AccessLog {
-                    file: self.log_file(path.clone()),
-                    template: Arc::clone(template),
-                    escape: *escape,
-                }),
+                (Some((template, escape)), _) => {
+                    let (template, escape) = (Arc::clone(template), *escape);
+                    let Some(place) = self.log_place(&to.place) else { continue };
+                    let condition = to.condition.clone().map(Arc::new);
+                    logs.push(AccessLog { place, condition, template, escape });
+                }
                 (None, Some(word)) => {
                     let fault = format!("unknown log format \"{}\"", word.text());
                     let fault = Fault::new(word.place, fault);
@@ -130,5 +163,13 @@ impl Builder<'_> {
             }
         }
         logs
+    }
+
+    fn log_place(&mut self, place: &Place) -> Option<LogPlace> {
+        Some(match place {
+            Place::File(path) => LogPlace::Fixed(self.log_file(path.clone())),
+            Place::Computed(template) => LogPlace::Computed(Arc::new(template.clone())),
+            Place::Syslog(word, written) => LogPlace::Fixed(self.syslog(word, written)?),
+        })
     }
 }

@@ -147,7 +147,12 @@ impl<'a> Builder<'a> {
             zones: std::mem::take(&mut self.zones),
             keeps_sent_head: bindings.iter().any(|one| matches!(one, Binding::SentField(_))),
             bindings,
-            log_files: self.logs.iter().map(|log| log.path.clone()).collect(),
+            log_files: self
+                .logs
+                .iter()
+                .filter(|log| log.is_file())
+                .map(|log| log.path.clone())
+                .collect(),
             logs: std::mem::take(&mut self.logs),
         })
     }

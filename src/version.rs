@@ -40,13 +40,13 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
     ("http_limit_req_module", Built::Yes),
     ("http_empty_gif_module", Built::No),
     ("http_browser_module", Built::No),
-    ("http_upstream_hash_module", Built::No),
-    ("http_upstream_ip_hash_module", Built::No),
-    ("http_upstream_least_conn_module", Built::No),
+    ("http_upstream_hash_module", Built::Yes),
+    ("http_upstream_ip_hash_module", Built::Yes),
+    ("http_upstream_least_conn_module", Built::Yes),
     ("http_upstream_least_time_module", Built::No),
-    ("http_upstream_random_module", Built::No),
+    ("http_upstream_random_module", Built::Yes),
     ("http_upstream_keepalive_module", Built::Yes),
-    ("http_upstream_zone_module", Built::No),
+    ("http_upstream_zone_module", Built::Yes),
     ("http_upstream_sticky_module", Built::No),
 ];
 

@@ -177,8 +177,8 @@ fn read_text<T: Value>(text: &str, reader: &mut Reader<'_>) -> Result<T, Fault> 
 ///     "return" return_status: Option<Return> = "", in SERVER;
 ///     => also {
 ///         /// Adds to the field of another directive, whose grammar sees by the name which it is;
-///         /// the type gives syntax and arity only.
-///         "deny" rules: Rule, in SERVER;
+///         /// it has a syntax and a number of arguments of its own.
+///         "deny" rules: "address", 1..=1, in SERVER;
 ///     }
 /// }
 /// ```
@@ -192,7 +192,8 @@ macro_rules! directives {
     )*
     $( => also { $(
         $(#[doc = $also_doc:literal])*
-        $also:literal $also_name:ident : $also_type:ty, in $($also_context:ident)|+ ;
+        $also:literal $also_name:ident : $syntax:literal, $least:literal ..= $most:literal,
+            in $($also_context:ident)|+ ;
     )* } )? ) => {
         /// What stood in one block.
         #[derive(Clone, Default)]
@@ -225,8 +226,8 @@ macro_rules! directives {
                     name: $also,
                     kind: $crate::Kind::Setting,
                     contexts: $crate::Contexts::NONE $( .or($crate::Contexts::$also_context) )+,
-                    syntax: <$also_type as $crate::Value>::SYNTAX,
-                    arity: <$also_type as $crate::Value>::ARITY,
+                    syntax: $syntax,
+                    arity: $crate::Arity::between($least, $most),
                     default: "",
                     doc: concat!($($also_doc, "\n"),*),
                 },

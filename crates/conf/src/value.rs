@@ -127,6 +127,16 @@ impl<T: Value> Value for Option<T> {
         T::read(args, reader).map(Some)
     }
 
+    fn again(&mut self, next: Self, reader: &Reader<'_>) -> Result<(), Fault> {
+        match (self, next) {
+            (Some(first), Some(next)) => first.again(next, reader),
+            (first, next) => {
+                *first = next;
+                Ok(())
+            }
+        }
+    }
+
     fn absent() -> Option<Self> {
         Some(None)
     }

@@ -35,7 +35,7 @@ mod modules {
 
             => also {
                 /// Adds to the list too.
-                "more" list: Text, in HTTP | SERVER;
+                "more" list: "string", 1..=1, in HTTP | SERVER;
             }
         }
     }

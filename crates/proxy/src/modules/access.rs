@@ -12,7 +12,7 @@ directives! {
     "allow" rules: Each<Rule> = "", in HTTP | SERVER | LOCATION | LIMIT_EXCEPT;
     => also {
         /// Keeps these addresses out, with 403. See `allow`.
-        "deny" rules: Rule, in HTTP | SERVER | LOCATION | LIMIT_EXCEPT;
+        "deny" rules: "address | CIDR | unix: | all", 1..=1, in HTTP | SERVER | LOCATION | LIMIT_EXCEPT;
     }
 }
 

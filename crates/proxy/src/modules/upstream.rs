@@ -1,6 +1,9 @@
 //! The `upstream` block: a group of servers and the connections kept to them.
 
-use perdura_conf::{Arity, Each, Fault, Number, Reader, Seconds, Time, Value, Word, directives};
+use crate::grammar::invalid_parameter;
+use perdura_conf::{
+    Arity, Each, Fault, Number, Reader, Seconds, Size, Template, Time, Value, Word, directives,
+};
 
 directives! {
     /// A server of the group: an address with an optional port, a name, or `unix:` and a path. A
@@ -21,6 +24,108 @@ directives! {
 
     /// How long an idle connection is kept.
     keepalive_timeout: Time = "60s", in UPSTREAM;
+
+    /// Names the memory that the group's state is in. All threads share it in any case, and it
+    /// outlasts a reload; the size is checked as nginx checks it, and otherwise without effect.
+    zone: Option<Zone> = "", in UPSTREAM;
+
+    /// Chooses the server with the fewest connections for its weight. A tunnel is a connection for
+    /// as long as it lives, also after a reload or the death of a worker.
+    "least_conn" method: Option<Method> = "", in UPSTREAM;
+    => also {
+        /// Sends a client to the same server each time, by the network of its IPv4 address (24 bits)
+        /// or its IPv6 address.
+        "ip_hash" method: "", 0..=0, in UPSTREAM;
+
+        /// Sends the same key to the same server each time; with `consistent` few keys move when a
+        /// server comes or goes.
+        "hash" method: "key [consistent]", 1..=2, in UPSTREAM;
+
+        /// Chooses by chance, weights obeyed; with `two` the less busy one of two.
+        "random" method: "[two [least_conn]]", 0..=2, in UPSTREAM;
+    }
+}
+
+/// How servers are chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    LeastConn,
+    IpHash,
+    Hash(Template),
+    Consistent(Template),
+    Random,
+    RandomTwo,
+}
+
+impl Value for Method {
+    const SYNTAX: &'static str = "";
+    const ARITY: Arity = Arity::NONE;
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let invalid = |word: &Word| invalid_parameter(word);
+        match &*reader.directive.text() {
+            "ip_hash" => Ok(Self::IpHash),
+            "hash" => {
+                let key = Template::compile(&args[0], reader.names)?;
+                match args.get(1) {
+                    None => Ok(Self::Hash(key)),
+                    Some(word) if word.is("consistent") => Ok(Self::Consistent(key)),
+                    Some(word) => Err(invalid(word)),
+                }
+            }
+            "random" => match args {
+                [] => Ok(Self::Random),
+                [two] if two.is("two") => Ok(Self::RandomTwo),
+                [two, least] if two.is("two") && least.is("least_conn") => Ok(Self::RandomTwo),
+                [two, other] if two.is("two") => Err(invalid(other)),
+                [other, ..] => Err(invalid(other)),
+            },
+            _ => Ok(Self::LeastConn),
+        }
+    }
+
+    /// The last one counts; whoever builds the group warns.
+    fn again(&mut self, next: Self, _reader: &Reader<'_>) -> Result<(), Fault> {
+        *self = next;
+        Ok(())
+    }
+}
+
+/// `name [size]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    pub name: Word,
+    pub bytes: Option<u64>,
+}
+
+/// The smallest zone: eight pages of memory.
+const ZONE_BYTES_MIN: u64 = 8 * 4096;
+
+impl Value for Zone {
+    const SYNTAX: &'static str = "name [size]";
+    const ARITY: Arity = Arity::between(1, 2);
+
+    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let name = args[0].clone();
+        if name.bytes.is_empty() {
+            return Err(Fault::new(name.place, "invalid zone name \"\""));
+        }
+        let Some(word) = args.get(1) else {
+            return Ok(Self { name, bytes: None });
+        };
+        let invalid = || Fault::new(word.place, format!("invalid zone size \"{}\"", word.text()));
+        let bytes = Size::parse(&word.bytes).ok_or_else(invalid)?;
+        if bytes < ZONE_BYTES_MIN {
+            let message = format!("zone \"{}\" is too small", name.text());
+            return Err(Fault::new(name.place, message).hint("it must have at least 32k"));
+        }
+        Ok(Self { name, bytes: Some(bytes) })
+    }
+
+    fn again(&mut self, next: Self, _reader: &Reader<'_>) -> Result<(), Fault> {
+        *self = next;
+        Ok(())
+    }
 }
 
 /// One `server` line, before its name is looked up.
@@ -30,6 +135,8 @@ pub struct Server {
     pub weight: u32,
     pub max_fails: u32,
     pub fail_timeout_ms: u64,
+    /// Connections at a time; 0 is no limit.
+    pub max_conns: u32,
     pub role: Role,
     pub down: bool,
 }
@@ -43,7 +150,7 @@ pub enum Role {
 
 impl Value for Server {
     const SYNTAX: &'static str = "address [weight=number] [max_fails=number] [fail_timeout=time] \
-                                  [backup] [down]";
+                                  [max_conns=number] [backup] [down]";
     const ARITY: Arity = Arity::at_least(1);
 
     fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
@@ -52,6 +159,7 @@ impl Value for Server {
             weight: 1,
             max_fails: 1,
             fail_timeout_ms: 10_000,
+            max_conns: 0,
             role: Role::Primary,
             down: false,
         };
@@ -73,6 +181,7 @@ impl Server {
             "weight" => {
                 self.weight = number().filter(|weight| *weight > 0).ok_or_else(invalid)?;
             }
+            "max_conns" => self.max_conns = number().ok_or_else(invalid)?,
             "max_fails" => self.max_fails = number().ok_or_else(invalid)?,
             "fail_timeout" => {
                 self.fail_timeout_ms =
@@ -80,7 +189,7 @@ impl Server {
             }
             "backup" if text == name => self.role = Role::Backup,
             "down" if text == name => self.down = true,
-            "max_conns" | "slow_start" | "resolve" | "route" | "service" | "drain" => {
+            "slow_start" | "resolve" | "route" | "service" | "drain" => {
                 return Err(Fault::new(
                     word.place,
                     format!("\"{name}\" in \"server\" directive is not supported yet"),

@@ -6,7 +6,7 @@ use super::converse::{self, Conversation, Failure};
 use super::outgoing::{self, Heading};
 use super::pool::Kin;
 use super::resolve::{self, Unresolved};
-use super::{Group, Lease, Outcome, Pass, Released, ShownUrl, Tried, Upstream, incoming};
+use super::{Group, Lease, Outcome, Pass, Released, ShownUrl, Upstream, incoming};
 use crate::config::Address;
 use crate::error_log;
 use crate::front::Client;
@@ -164,7 +164,7 @@ async fn try_peers(
     (head, may_switch): (&BytesMut, bool),
     thread: &Rc<Thread>,
 ) -> Ended {
-    let mut tried = Tried::default();
+    let mut turn = aim.group.turn(request);
     let limit = request.location.proxy.proxy_next_upstream_tries.0 as usize;
     let mut left = aim.group.tries();
     if limit > 0 {
@@ -173,7 +173,7 @@ async fn try_peers(
     let began = Instant::now();
     let mut after_redirect = !request.attempts.is_empty();
     loop {
-        let Some(index) = aim.group.pick(&mut tried, crate::now_ms()) else {
+        let Some(index) = aim.group.pick(&mut turn, crate::now_ms()) else {
             return no_live_peer(request, aim, after_redirect);
         };
         let lease = Lease::new(Arc::clone(&aim.group), index);
@@ -209,7 +209,7 @@ async fn try_peers(
         // A kept connection that the server had closed says nothing about the server.
         if failure.was_reused && failure.bit == NextUpstream::ERROR {
             left += 1;
-            tried = Tried::default();
+            turn = aim.group.turn(request);
             failure.was_reused = false;
         }
         request.attempt().status = Some(failure.status);

@@ -1,8 +1,12 @@
-//! A group of servers and whose turn it is: smooth weighted round robin, as in nginx.
+//! A group of servers: its peers, what is known of each, and how many connections each has.
 //!
-//! Shared by all threads of a worker; the lock is held for one pass over the peers.
+//! Shared by all threads of a worker; the lock is held for one pass over the peers. Whose turn it is
+//! says `balance`.
 
+use super::balance::{Method, Turn};
 use crate::config::Address;
+use crate::request::Request;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An `upstream` block, or the one server that a `proxy_pass` names directly.
@@ -18,6 +22,7 @@ pub struct Group {
     /// The addresses of the peers as logs show them.
     shown: Vec<Arc<str>>,
     state: Mutex<Vec<PeerState>>,
+    method: Method,
     pub keepalive: Keepalive,
 }
 
@@ -35,26 +40,35 @@ pub struct Keepalive {
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub address: Address,
+    /// The server as it was written, which may have several addresses.
+    pub server: Arc<str>,
     pub weight: u32,
     pub max_fails: u32,
     pub fail_timeout_ms: u64,
+    /// Connections at a time; 0 is no limit.
+    pub max_conns: u32,
     pub backup: bool,
     pub down: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct PeerState {
-    current_weight: i64,
-    effective_weight: i64,
-    fails: u32,
-    accessed_ms: u64,
-    checked_ms: u64,
-    connections: u32,
+/// What is known of a peer.
+#[derive(Clone, Debug, Default)]
+pub struct PeerState {
+    pub current_weight: i64,
+    pub effective_weight: i64,
+    pub fails: u32,
+    pub accessed_ms: u64,
+    pub checked_ms: u64,
+    /// Shared with the groups of older configurations, whose requests and tunnels go on.
+    pub connections: Arc<AtomicU32>,
 }
 
-/// Which peers a request has tried.
-#[derive(Clone, Debug, Default)]
-pub struct Tried(Vec<bool>);
+/// Whether a peer is left alone after its failures.
+pub fn rests(peer: &Peer, state: &PeerState, now_ms: u64) -> bool {
+    peer.max_fails > 0
+        && state.fails >= peer.max_fails
+        && now_ms.saturating_sub(state.checked_ms) <= peer.fail_timeout_ms
+}
 
 /// How an attempt with a peer went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +91,7 @@ impl Group {
         explicit: bool,
         port: u16,
         peers: Vec<Peer>,
-        keepalive: Keepalive,
+        (method, keepalive): (Method, Keepalive),
     ) -> Self {
         let state = peers
             .iter()
@@ -95,17 +109,21 @@ impl Group {
             peers,
             shown,
             state: Mutex::new(state),
+            method,
             keepalive,
         }
     }
 
     /// The group of a server that `proxy_pass` names directly, with nginx's defaults.
     pub fn implicit(name: String, port: u16, addresses: Vec<Address>) -> Self {
+        let server: Arc<str> = name.as_str().into();
         let peer = |address| Peer {
             address,
+            server: Arc::clone(&server),
             weight: 1,
             max_fails: 1,
             fail_timeout_ms: 10_000,
+            max_conns: 0,
             backup: false,
             down: false,
         };
@@ -117,7 +135,8 @@ impl Group {
             time_ms: 3_600_000,
             timeout_ms: 60_000,
         };
-        Self::new(name, false, port, addresses.into_iter().map(peer).collect(), keepalive)
+        let peers = addresses.into_iter().map(peer).collect();
+        Self::new(name, false, port, peers, (Method::RoundRobin, keepalive))
     }
 
     pub fn peer(&self, index: usize) -> &Peer {
@@ -144,56 +163,15 @@ impl Group {
         self.peers.iter().filter(|peer| !peer.down).count().max(1)
     }
 
-    /// The peer whose turn it is among those not tried, primaries before backups. `None` when no
-    /// peer is live.
-    pub fn pick(&self, tried: &mut Tried, now_ms: u64) -> Option<usize> {
-        tried.0.resize(self.peers.len(), false);
-        let mut state = self.lock();
-        let single = self.peers.len() == 1;
-        let index = if single {
-            // A lone server is asked whatever it did before.
-            (!self.peers[0].down && !tried.0[0]).then_some(0)
-        } else {
-            self.turn(&mut state, tried, false, now_ms)
-                .or_else(|| self.turn(&mut state, tried, true, now_ms))
-        }?;
-        tried.0[index] = true;
-        state[index].connections += 1;
-        Some(index)
+    /// Begins the turn of a request.
+    pub fn turn(&self, request: &Request) -> Turn {
+        self.method.turn(request)
     }
 
-    fn turn(
-        &self,
-        state: &mut [PeerState],
-        tried: &Tried,
-        backup: bool,
-        now_ms: u64,
-    ) -> Option<usize> {
-        let mut best: Option<usize> = None;
-        let mut total = 0;
-        for (index, peer) in self.peers.iter().enumerate() {
-            let one = &mut state[index];
-            let resting = peer.max_fails > 0
-                && one.fails >= peer.max_fails
-                && now_ms.saturating_sub(one.checked_ms) <= peer.fail_timeout_ms;
-            if peer.backup != backup || peer.down || tried.0[index] || resting {
-                continue;
-            }
-            one.current_weight += one.effective_weight;
-            total += one.effective_weight;
-            if one.effective_weight < i64::from(peer.weight) {
-                one.effective_weight += 1;
-            }
-            if best.is_none_or(|best| state[index].current_weight > state[best].current_weight) {
-                best = Some(index);
-            }
-        }
-        let best = best?;
-        state[best].current_weight -= total;
-        if now_ms.saturating_sub(state[best].checked_ms) > self.peers[best].fail_timeout_ms {
-            state[best].checked_ms = now_ms;
-        }
-        Some(best)
+    /// The peer whose turn it is among those not tried, primaries before backups. `None` when no
+    /// peer is live and has room.
+    pub fn pick(&self, turn: &mut Turn, now_ms: u64) -> Option<usize> {
+        self.method.pick(turn, (&self.peers, &mut self.lock()), now_ms)
     }
 
     /// Gives a peer back after an attempt, or a tunnel's after its end.
@@ -202,7 +180,7 @@ impl Group {
         let peer = &self.peers[index];
         let mut state = self.lock();
         let one = &mut state[index];
-        one.connections = one.connections.saturating_sub(1);
+        leave(&one.connections);
         if single {
             return Released::Quietly;
         }
@@ -226,8 +204,8 @@ impl Group {
 
     /// Counts a tunnel that was taken over from a worker that died.
     pub fn take(&self, index: usize) {
-        if let Some(one) = self.lock().get_mut(index) {
-            one.connections += 1;
+        if let Some(one) = self.lock().get(index) {
+            one.connections.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -238,7 +216,7 @@ impl Group {
 
     /// Connections that are open to a peer, tunnels included.
     pub fn connections(&self, index: usize) -> u32 {
-        self.lock()[index].connections
+        self.lock()[index].connections.load(Ordering::Relaxed)
     }
 
     /// Takes over what an older configuration's group with the same name knew of the same peers.
@@ -249,7 +227,7 @@ impl Group {
             let same = older.peers.iter().position(|old| old.address == peer.address);
             if let Some(old) = same {
                 let weight = i64::from(peer.weight);
-                state[index] = before[old];
+                state[index] = before[old].clone();
                 state[index].effective_weight = before[old].effective_weight.min(weight);
                 state[index].current_weight = 0;
             }
@@ -262,6 +240,13 @@ impl Group {
     }
 }
 
+/// One connection less; a peer that was away for a configuration counts anew from zero.
+fn leave(connections: &AtomicU32) {
+    let less = |count: u32| count.checked_sub(1);
+    // Below zero it stays at zero.
+    let _ = connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,9 +257,11 @@ mod tests {
     fn peer(port: u16, weight: u32, backup: bool) -> Peer {
         Peer {
             address: Address::Inet(([127, 0, 0, 1], port).into()),
+            server: format!("127.0.0.1:{port}").into(),
             weight,
             max_fails: 1,
             fail_timeout_ms: 10_000,
+            max_conns: 0,
             backup,
             down: false,
         }
@@ -283,7 +270,7 @@ mod tests {
     fn sequence(group: &Group, count: usize) -> Vec<usize> {
         (0..count)
             .map(|_| {
-                let index = group.pick(&mut Tried::default(), 0).unwrap();
+                let index = group.pick(&mut Turn::plain(), 0).unwrap();
                 group.release(index, Outcome::Fine, 0);
                 index
             })
@@ -293,27 +280,37 @@ mod tests {
     #[test]
     fn weights_are_spread_smoothly() {
         let peers = vec![peer(1, 5, false), peer(2, 1, false), peer(3, 1, false)];
-        let group = Group::new("g".into(), true, 0, peers, KEEPALIVE);
+        let group = Group::new("g".into(), true, 0, peers, (Method::RoundRobin, KEEPALIVE));
         assert_eq!(sequence(&group, 7), [0, 0, 1, 0, 2, 0, 0]);
     }
 
     #[test]
     fn a_failed_peer_rests_and_a_backup_serves() {
-        let group =
-            Group::new("g".into(), true, 0, vec![peer(1, 1, false), peer(2, 1, true)], KEEPALIVE);
-        let first = group.pick(&mut Tried::default(), 100).unwrap();
+        let group = Group::new(
+            "g".into(),
+            true,
+            0,
+            vec![peer(1, 1, false), peer(2, 1, true)],
+            (Method::RoundRobin, KEEPALIVE),
+        );
+        let first = group.pick(&mut Turn::plain(), 100).unwrap();
         assert_eq!(first, 0);
         assert_eq!(group.release(0, Outcome::Failed, 100), Released::Disabled);
-        assert_eq!(group.pick(&mut Tried::default(), 101), Some(1));
+        assert_eq!(group.pick(&mut Turn::plain(), 101), Some(1));
         // After fail_timeout one request tries it again.
-        assert_eq!(group.pick(&mut Tried::default(), 10_200), Some(0));
+        assert_eq!(group.pick(&mut Turn::plain(), 10_200), Some(0));
     }
 
     #[test]
     fn a_request_tries_each_peer_once() {
-        let group =
-            Group::new("g".into(), true, 0, vec![peer(1, 1, false), peer(2, 1, false)], KEEPALIVE);
-        let mut tried = Tried::default();
+        let group = Group::new(
+            "g".into(),
+            true,
+            0,
+            vec![peer(1, 1, false), peer(2, 1, false)],
+            (Method::RoundRobin, KEEPALIVE),
+        );
+        let mut tried = Turn::plain();
         assert!(group.pick(&mut tried, 0).is_some());
         assert!(group.pick(&mut tried, 0).is_some());
         assert_eq!(group.pick(&mut tried, 0), None);
@@ -321,10 +318,55 @@ mod tests {
 
     #[test]
     fn a_tunnel_counts_until_it_is_released() {
-        let group = Group::new("g".into(), true, 0, vec![peer(1, 1, false)], KEEPALIVE);
+        let group = Group::new(
+            "g".into(),
+            true,
+            0,
+            vec![peer(1, 1, false)],
+            (Method::RoundRobin, KEEPALIVE),
+        );
         group.take(0);
         assert_eq!(group.connections(0), 1);
         group.release(0, Outcome::Fine, 0);
         assert_eq!(group.connections(0), 0);
+    }
+
+    #[test]
+    fn the_least_busy_peer_is_chosen_tunnels_included() {
+        let peers = vec![peer(1, 1, false), peer(2, 2, false)];
+        let group = Group::new("g".into(), true, 0, peers, (Method::LeastConn, KEEPALIVE));
+        let picks: Vec<_> = (0..6).map(|_| group.pick(&mut Turn::plain(), 0).unwrap()).collect();
+        assert_eq!(picks, [1, 0, 1, 0, 1, 1]);
+        group.release(0, Outcome::Fine, 0);
+        group.release(0, Outcome::Fine, 0);
+        assert_eq!(group.pick(&mut Turn::plain(), 0), Some(0));
+    }
+
+    #[test]
+    fn a_peer_has_no_more_connections_than_it_may() {
+        let peers = vec![Peer { max_conns: 1, ..peer(1, 9, false) }, peer(2, 1, false)];
+        let group = Group::new("g".into(), true, 0, peers, (Method::RoundRobin, KEEPALIVE));
+        assert_eq!(group.pick(&mut Turn::plain(), 0), Some(0));
+        assert_eq!(group.pick(&mut Turn::plain(), 0), Some(1));
+        group.release(0, Outcome::Fine, 0);
+        assert_eq!(group.pick(&mut Turn::plain(), 0), Some(0));
+        let lone = vec![Peer { max_conns: 1, ..peer(1, 1, false) }];
+        let group = Group::new("g".into(), true, 0, lone, (Method::RoundRobin, KEEPALIVE));
+        assert_eq!(group.pick(&mut Turn::plain(), 0), Some(0));
+        assert_eq!(group.pick(&mut Turn::plain(), 0), None);
+    }
+
+    #[test]
+    fn connections_of_an_older_configuration_count_on() {
+        let group = || {
+            let lone = vec![Peer { max_conns: 1, ..peer(1, 1, false) }];
+            Group::new("g".into(), true, 0, lone, (Method::RoundRobin, KEEPALIVE))
+        };
+        let (old, new) = (group(), group());
+        assert_eq!(old.pick(&mut Turn::plain(), 0), Some(0));
+        new.carry_from(&old);
+        assert_eq!(new.pick(&mut Turn::plain(), 0), None);
+        old.release(0, Outcome::Fine, 0);
+        assert_eq!(new.pick(&mut Turn::plain(), 0), Some(0));
     }
 }

@@ -1,11 +1,12 @@
 //! The upstream's side: groups of servers, connections to them, and the exchange of one request.
 //!
 //! In the order in which data flows: [`url`] names a server, [`resolve`] finds the addresses of a name
-//! that only a request brought, [`group`] chooses one, [`pool`] keeps
+//! that only a request brought, [`group`] and [`balance`] choose one, [`pool`] keeps
 //! connections, [`outgoing`] writes the request, [`converse`] sends it and hears the answer's head,
 //! [`exchange`] tries one peer after the other, [`incoming`] makes the response, [`body`] sends its
 //! body on. [`tunnel`] does all of this for CONNECT, where no HTTP is spoken.
 
+mod balance;
 mod body;
 mod connecting;
 mod connection;
@@ -20,10 +21,11 @@ mod resolve;
 mod tunnel;
 mod url;
 
+pub use balance::{Method, Ring};
 pub use body::Body;
 pub use connection::{Lease, Upstream};
 pub use exchange::{Passed, exchange};
-pub use group::{Group, Keepalive, Outcome, Peer, Released, Tried};
+pub use group::{Group, Keepalive, Outcome, Peer, Released};
 pub use pass::{Pass, Redirects, Rule, Target, UriPart};
 pub use pool::Pool;
 pub use tunnel::{Tunnel, tunnel};

@@ -6,7 +6,7 @@
 use super::connecting::{self, Unconnected};
 use super::outgoing::{To, computed_target};
 use super::resolve::{self, Unresolved};
-use super::{Authority, Group, Host, Lease, Outcome, Passed, Released, Tried, Upstream};
+use super::{Authority, Group, Host, Lease, Outcome, Passed, Released, Upstream};
 use crate::channel::Channel;
 use crate::config::Address;
 use crate::error_log;
@@ -215,10 +215,10 @@ async fn dial(
         limit => left = left.min(limit),
     }
     let began = Instant::now();
-    let mut tried = Tried::default();
+    let mut turn = group.turn(request);
     let mut after_redirect = !request.attempts.is_empty();
     loop {
-        let Some(index) = group.pick(&mut tried, crate::now_ms()) else {
+        let Some(index) = group.pick(&mut turn, crate::now_ms()) else {
             return Err(no_live_peer(request, group, after_redirect));
         };
         let lease = Lease::new(Arc::clone(group), index);

@@ -61,9 +61,9 @@ impl Builder<'_> {
         };
         // Formats are compiled and shared; copying them into every location would be waste.
         written.log.log_format = None;
+        self.zones = self.zones(&written);
         self.groups(&blocks, &mut shared.groups);
         self.trusted(&mut written.realip);
-        self.zones = self.zones(&written);
         let scope = Scope {
             error_logs: self.error_targets(written.error_log.error_log.as_ref(), Some(main_errors)),
             logs_written: written.log.access_log.is_some(),

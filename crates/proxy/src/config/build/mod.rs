@@ -70,6 +70,7 @@ pub fn build(world: &dyn World, options: &Options) -> Built {
         has_unread: !document.faults.is_empty(),
         logs: Vec::new(),
         zones: Zones::default(),
+        upstream_zones: Vec::new(),
         set_variables: HashSet::new(),
     };
     let config = builder.main(&document.statements);
@@ -92,6 +93,7 @@ struct Builder<'a> {
     has_unread: bool,
     logs: Vec<Arc<LogFile>>,
     zones: Zones,
+    upstream_zones: Vec<crate::modules::upstream::Zone>,
     /// Variables that some `set` gives a value.
     set_variables: HashSet<VariableId>,
 }

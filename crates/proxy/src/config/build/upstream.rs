@@ -2,9 +2,9 @@
 
 use super::{Blocks, Builder, nowhere};
 use crate::config::Address;
-use crate::modules::upstream::{Role, Server};
+use crate::modules::upstream::{Method as Written, Role, Server, Zone};
 use crate::modules::upstream_block;
-use crate::upstream::{Authority, Group, HTTP_PORT, Host, Keepalive, Peer};
+use crate::upstream::{Authority, Group, HTTP_PORT, Host, Keepalive, Method, Peer, Ring};
 use perdura_conf::{Context, Fault, Number, Statement, Time, Word};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -51,12 +51,59 @@ impl Builder<'_> {
                 timeout_ms: millis(settings.keepalive_timeout),
             };
             let text = name.text().into_owned();
-            let group = Group::new(text, true, 0, peers, keepalive);
+            self.balancing(inner);
+            if let Some(zone) = &settings.zone {
+                self.upstream_zone(zone);
+            }
+            let method = method_of(settings.method.as_ref(), &peers);
+            let group = Group::new(text, true, 0, peers, (method, keepalive));
             let key = name.bytes.to_ascii_lowercase();
             if groups.insert(key, Arc::new(group)).is_some() {
                 let fault = format!("duplicate upstream \"{}\"", name.text());
                 self.faults.push(Fault::new(block.name.place, fault));
             }
+        }
+    }
+
+    /// What can be said of a group's methods only together with what stands around them: the last
+    /// method counts, and some have no backups behind them.
+    fn balancing(&mut self, inner: &[Statement]) {
+        let mut method: Option<&Statement> = None;
+        for statement in inner {
+            let is_method = METHODS.iter().any(|name| statement.name.is(name));
+            if is_method && method.is_some() {
+                let message = "load balancing method redefined";
+                self.faults.push(Fault::warning(statement.name.place, message));
+            }
+            if is_method {
+                method = Some(statement);
+            }
+            let Some(method) = method.filter(|method| !method.name.is("least_conn")) else {
+                continue;
+            };
+            let backup = statement.args.iter().find(|word| word.is("backup"));
+            if let Some(word) = backup.filter(|_| statement.name.is("server")) {
+                let message = "balancing method does not support parameter \"backup\"";
+                let hint = format!("\"{}\" chooses among all servers", method.name.text());
+                self.faults.push(Fault::new(word.place, message).hint(hint));
+            }
+        }
+    }
+
+    /// A zone without a size belongs to somebody who gives it one.
+    fn upstream_zone(&mut self, zone: &Zone) {
+        let name = zone.name.text();
+        let known = |zones: &[Zone]| zones.iter().any(|one| one.name.bytes == zone.name.bytes);
+        if self.zones.connections.contains_key(&*name) || self.zones.requests.contains_key(&*name) {
+            let message = format!(
+                "the shared memory zone \"{name}\" is already declared for a different use"
+            );
+            self.faults.push(Fault::new(zone.name.place, message));
+        } else if zone.bytes.is_none() && !known(&self.upstream_zones) {
+            let message = format!("zero size shared memory zone \"{name}\"");
+            self.faults.push(Fault::nowhere(message).hint("give its size: zone name 64k"));
+        } else {
+            self.upstream_zones.push(zone.clone());
         }
     }
 
@@ -77,13 +124,16 @@ impl Builder<'_> {
             }
         };
         let addresses = self.addresses(&authority, HTTP_PORT, word, &word.text());
+        let text: Arc<str> = word.text().into();
         addresses
             .into_iter()
             .map(|address| Peer {
                 address,
+                server: Arc::clone(&text),
                 weight: server.weight,
                 max_fails: server.max_fails,
                 fail_timeout_ms: server.fail_timeout_ms,
+                max_conns: server.max_conns,
                 backup: server.role == Role::Backup,
                 down: server.down,
             })
@@ -156,6 +206,23 @@ impl Builder<'_> {
         let group = Arc::new(Group::implicit(authority.text.clone(), port, addresses));
         groups.insert(key, Arc::clone(&group));
         Some(group)
+    }
+}
+
+/// The directives that say how a group chooses.
+const METHODS: [&str; 4] = ["least_conn", "ip_hash", "hash", "random"];
+
+fn method_of(written: Option<&Written>, peers: &[Peer]) -> Method {
+    match written {
+        None => Method::RoundRobin,
+        Some(Written::LeastConn) => Method::LeastConn,
+        Some(Written::IpHash) => Method::IpHash,
+        Some(Written::Hash(key)) => Method::Hash { key: key.clone() },
+        Some(Written::Consistent(key)) => {
+            Method::Consistent { key: key.clone(), ring: Ring::new(peers) }
+        }
+        Some(Written::Random) => Method::Random,
+        Some(Written::RandomTwo) => Method::RandomTwo,
     }
 }
 

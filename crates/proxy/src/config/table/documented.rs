@@ -163,6 +163,11 @@ pub const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("server", "-", "upstream"),
     ("keepalive", "32 local", "upstream"),
     ("keepalive_requests", "1000", "upstream"),
+    ("zone", "-", "upstream"),
+    ("least_conn", "-", "upstream"),
+    ("ip_hash", "-", "upstream"),
+    ("hash", "-", "upstream"),
+    ("random", "-", "upstream"),
     ("keepalive_time", "1h", "upstream"),
     ("keepalive_timeout", "60s", "upstream"),
 ];

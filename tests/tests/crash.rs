@@ -28,6 +28,33 @@ fn an_idle_tunnel_survives() {
     tunnel.echo(b"after");
 }
 
+/// A worker that is stopped for a while, as by a debugger or a frozen machine, goes on as if nothing
+/// had been, and obeys what it was told meanwhile.
+#[test]
+fn a_stopped_worker_goes_on() {
+    let upstream = Upstream::echo();
+    let mut proxy = Proxy::examined(&chat(&upstream, "location = /a { return 204; }"));
+    let mut tunnels: Vec<_> = (0..20).map(|_| Tunnel::open(proxy.address())).collect();
+    let worker = proxy.workers()[0];
+    kill_process(worker, Signal::STOP).expect("it can be stopped");
+    for tunnel in &mut tunnels {
+        tunnel.client.send(b"while it stands still");
+    }
+    proxy.rewrite(&chat(&upstream, "location = /a { return 205; }"));
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_error("reconfiguring");
+    proxy.signal(Signal::USR1);
+    proxy.wait_for_error("reopening logs");
+    kill_process(worker, Signal::CONT).expect("it goes on");
+    for tunnel in &mut tunnels {
+        assert_eq!(tunnel.client.exactly(21), b"while it stands still");
+    }
+    until("it has obeyed", Duration::from_secs(8), || {
+        Client::get(proxy.address(), "/a").status() == 205
+    });
+    assert_eq!(proxy.workers(), [worker]);
+}
+
 /// Tunnels hold every descriptor that there may be when the worker dies.
 #[test]
 fn tunnels_survive_when_there_is_no_descriptor_left() {

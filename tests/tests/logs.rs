@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use perdura_tests::{Client, Proxy, Tunnel, Upstream, chat, until};
+use rustix::process::{Signal, kill_process};
 
 /// Serves and tunnels while the access log is `path`.
 fn serves_with_log(path: &str, prepare: impl Fn(&Proxy)) {
@@ -37,6 +38,31 @@ fn a_full_error_log() {
     let proxy = Proxy::examined(&chat(&upstream, "error_log /dev/full;"));
     for _ in 0..50 {
         assert_eq!(Client::get(proxy.address(), "/chat/").status(), 502);
+    }
+}
+
+/// Neither master nor worker can write a line: reload, crash and upgrade are the same without.
+#[test]
+fn a_full_error_log_of_the_master() {
+    let upstream = Upstream::echo();
+    let setup = chat(&upstream, "location = /a { return 204; }");
+    let proxy = Proxy::examined(&setup.main("error_log /dev/full info;"));
+    // The actor's own error log is left out: only the full disk is there.
+    let text = proxy.folder().text("proxy.conf").replace("error.log info", "gone.log emerg");
+    std::fs::write(proxy.folder().path().join("proxy.conf"), text).expect("the configuration");
+    let mut tunnel = Tunnel::open(proxy.address());
+    proxy.signal(Signal::HUP);
+    until("it has reloaded", Duration::from_secs(8), || {
+        proxy.folder().path().join("gone.log").exists()
+    });
+    for _ in 0..3 {
+        let worker = proxy.workers()[0];
+        kill_process(worker, Signal::KILL).expect("the worker can be killed");
+        until("there is another worker", Duration::from_secs(8), || {
+            proxy.workers().first().is_some_and(|next| *next != worker)
+        });
+        tunnel.echo(b"still here");
+        assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
     }
 }
 

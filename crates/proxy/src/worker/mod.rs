@@ -11,6 +11,8 @@ mod obey;
 mod obey_move;
 mod orphan;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod tunnels;
 

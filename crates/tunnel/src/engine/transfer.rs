@@ -352,6 +352,45 @@ mod tests {
         assert_eq!(reader.join().unwrap(), b"101back");
     }
 
+    /// The other process may be anybody: nothing in its record harms the one that takes it.
+    #[test]
+    fn every_flipped_byte_of_a_record_that_comes_is_refused_or_harmless() {
+        let (mut old, mut new) = (Place::new(), Place::new());
+        let mut refused = 0;
+        let (id, mut client, _upstream, _) = tunnel(&mut old);
+        client.write_all(b"in motion").unwrap();
+        old.settle();
+        let shown = old.shown();
+        for at in 0..crate::table::RECORD_BYTES {
+            for flip in [0x01, 0x80, 0xff] {
+                let byte = shown.record_offset(id.index) + at;
+                let byte = shown.raw().part(byte, byte + 1);
+                let was = byte.to_vec();
+                byte.fill(&[was[0] ^ flip]);
+                let legs = [&client, &_upstream].map(|_| pair().0.into());
+                let wrong = new.engine.prepare(&shown, id, legs);
+                assert!(wrong.is_err(), "byte {at}: other sockets than it names");
+                match shown.live_legs().find(|(found, _)| *found == id) {
+                    None => refused += 1,
+                    Some(_) => {
+                        byte.fill(&was);
+                        let legs = copies(&old, id);
+                        byte.fill(&[was[0] ^ flip]);
+                        // Not live: what was prepared is dropped at once.
+                        refused += u32::from(new.engine.prepare(&shown, id, legs).is_err());
+                    }
+                }
+                byte.fill(&was);
+                assert_eq!((new.seats.in_use(), new.seats.free_granules()), (0, 64), "byte {at}");
+                assert_eq!(new.seats.free_chunks(), 16, "byte {at}");
+            }
+        }
+        assert!(refused >= 3 * 136, "{refused} of the constant half at least");
+        // And the old one goes on.
+        client.write_all(b", goes on").unwrap();
+        old.settle();
+    }
+
     #[test]
     fn what_was_prepared_and_dropped_changes_nothing() {
         let (mut old, mut new) = (Place::new(), Place::new());

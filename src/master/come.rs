@@ -101,7 +101,8 @@ impl Master {
             named.map(|(name, (client, upstream))| (*name, client, upstream)).collect();
         let order = ToWorker::Prepare { table: table.number(), coming: batch.clone() };
         if worker.tell(&order).is_err() {
-            return self.forget_coming();
+            self.forget_coming();
+            return self.say_to_peer(&Word::Abort);
         }
         // The worker owns them now, under the same numbers.
         with.into_iter().for_each(|leg| _ = leg.into_raw_fd());
@@ -126,11 +127,10 @@ impl Master {
                 link.coming = Coming::Going { table, tunnels, since: Instant::now() };
                 self.tell(&ToWorker::Go);
             }
-            // Too late: the descriptors are closed. That it thinks otherwise is the worst that a
-            // lost message can do, and an end of the link gives them back.
+            // Our worker died meanwhile, and what it had prepared was dropped: they stay there.
             Coming::No => {
-                self.logs.line(Severity::Alert, "tunnels were let go that were not prepared");
-                self.lose_link();
+                self.logs.line(Severity::Notice, "tunnels were let go that are not prepared");
+                self.say_to_peer(&Word::Abort);
             }
             going @ Coming::Going { .. } => link.coming = going,
         }

@@ -4,12 +4,12 @@
 //!       draining, peer serves     Frozen       every batch Prepared     Live        GaveUp    Thawed
 //!  No ----------------------> Freezing --> Sending -------------> Going --> Releasing --> Thawing --> No
 //!   ^                            |            | late, Abort, peer gone |
-//!   +----------------------------+------------+ (all stays)            | peer gone: taken back, checked
+//!   +----------------------------+------------+ (all stays)            | peer gone, Abort: taken back
 //! ```
 //!
-//! Until `Go` the tunnels are ours, behind it they are the other's: so behind it nothing but the
-//! end of *all* its processes, which the socket shows, gives them back. At every moment at most one
-//! worker reads.
+//! Until `Go` the tunnels are ours, behind it they are the other's: so behind it nothing gives them
+//! back but the end of *all* its processes, which the socket shows, or its word that it had dropped
+//! them before it heard `Go`. At every moment at most one worker reads.
 
 use std::time::{Duration, Instant};
 
@@ -253,13 +253,28 @@ impl Master {
     /// The peer and its worker are gone: what was theirs is ours again.
     pub(super) fn take_back(&mut self) {
         self.abort_leaving("the other master process has gone");
+        if let Some(link) = &mut self.link {
+            link.peer_serves = false;
+        }
+        self.take_back_gone(
+            "the master process that was taking the tunnels has gone: they are taken back",
+        );
+    }
+
+    /// The peer has dropped what was let go: its worker died before it heard of that. What says so
+    /// was sent behind everything of an earlier move, and is never said by who has taken them.
+    pub(super) fn not_taken(&mut self) {
+        self.abort_leaving("the other master process does not take them");
+        self.take_back_gone("the tunnels stay: the other master process has dropped them");
+    }
+
+    fn take_back_gone(&mut self, text: &str) {
         let Some(link) = &mut self.link else { return };
         if !link.leaving.is_going() {
             return;
         }
         link.leaving = Leaving::No;
-        link.peer_serves = false;
-        let text = "the master process that was taking the tunnels has gone: they are taken back";
+        link.rest_until = Instant::now() + REST_AFTER_FAILURE;
         self.logs.line(Severity::Alert, text);
         self.upgrade_moved(text);
         match self.worker {

@@ -139,7 +139,7 @@ impl Master {
             Word::Sockets { .. } => {}
             Word::Abort => {
                 self.forget_coming();
-                self.abort_leaving("the other master process does not take them");
+                self.not_taken();
             }
         }
     }

@@ -2,8 +2,9 @@
 //! batches, let go, given up.
 //!
 //! The same words in the same order as between two masters (`master::leave`): until `Go` the
-//! tunnels are ours, behind it they are the other's, and nothing but the end of *all* its processes,
-//! which the socket shows, gives them back. `orphan` calls it.
+//! tunnels are ours, behind it they are the other's, and nothing gives them back but the end of
+//! *all* its processes, which the socket shows, or its word that it had dropped them before.
+//! `orphan` calls it.
 
 use super::Shared;
 use super::moving::Meanwhile;
@@ -74,10 +75,16 @@ pub async fn give(shared: &Shared, link: &Link, refused: &mut HashSet<u64>) -> G
             };
         }
     };
-    let Ok(count) = live(link).await else {
-        // Nobody reads them now; somebody may have.
-        each(shared, |answer| Task::Thaw { meanwhile: Meanwhile::Maybe, answer }).await;
-        return Given::Alone;
+    let count = match live(link).await {
+        Ok(count) => count,
+        Err(halt) => {
+            // Nobody reads them now; somebody may have.
+            each(shared, |answer| Task::Thaw { meanwhile: Meanwhile::Maybe, answer }).await;
+            return match halt {
+                Halt::Stay(why) => Given::Stay { why },
+                Halt::Alone => Given::Alone,
+            };
+        }
     };
     let gone = Arc::new(gone);
     each(shared, |answer| Task::Release { gone: Arc::clone(&gone), answer }).await;
@@ -126,11 +133,16 @@ async fn prepared(link: &Link) -> Result<Vec<u64>, Halt> {
     }
 }
 
-/// How many of them live there. There is no limit: whatever the other side does now, they are its.
-async fn live(link: &Link) -> io::Result<u32> {
+/// How many of them live there. There is no limit: whatever the other side does now, they are its,
+/// unless it says that it had dropped them before.
+async fn live(link: &Link) -> Result<u32, Halt> {
     loop {
-        if let Word::Live { count } = link.hear().await? {
-            return Ok(count);
+        match link.hear().await? {
+            Word::Live { count } => return Ok(count),
+            Word::Abort => {
+                return Err(Halt::Stay("the other master process has dropped them".into()));
+            }
+            _ => {}
         }
     }
 }

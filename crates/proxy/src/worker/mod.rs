@@ -10,6 +10,7 @@ mod moving;
 mod obey;
 mod obey_move;
 mod orphan;
+mod roll;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::modules::error_log::Severity;
 use crate::modules::upgrade::Drain;
 use arc_swap::ArcSwap;
 use perdura_tunnel::{Death, Seats, Table};
+use roll::Roll;
 use rustix::fd::{OwnedFd, RawFd};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -88,15 +90,6 @@ pub enum Life {
     Stopped,
 }
 
-/// What a thread tells the first one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// It obeys the orders with this number.
-    Confirmed(u64),
-    /// It has ended what was open.
-    Ended,
-}
-
 impl Shared {
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
@@ -138,6 +131,7 @@ pub fn run_worker(inheritance: Inheritance) -> i32 {
     });
     // As many words wait as threads can say before the first one listens: orders come one by one.
     let (words, heard) = mpsc::channel(threads * WORDS_PER_THREAD);
+    let roll = Roll::new(heard, 0..threads as u16);
     let mut others = Vec::new();
     let first_queue = queues.pop_front();
     for index in 1..threads {
@@ -154,7 +148,7 @@ pub fn run_worker(inheritance: Inheritance) -> i32 {
             }
         }
     }
-    let master = obey::Master { control, door, options, heard, ended: 0 };
+    let master = obey::Master { control, door, options, roll };
     let code = thread::run(shared, 0, recover, words, first_queue, Some(master));
     for handle in others {
         // A thread that panicked has ended the process already.

@@ -2,8 +2,9 @@
 
 use super::obey_move::{self, Source};
 use super::orphan;
+use super::roll::Roll;
 use super::tasks::{self, Task};
-use super::{Life, Orders, Shared, Word, seat_bound};
+use super::{Life, Orders, Shared, seat_bound};
 use crate::config::{Config, Options, build};
 use crate::control::{self, Afterwards, ToMaster, ToWorker};
 use crate::inherited;
@@ -18,7 +19,6 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
 
 /// The first thread's link to the master and to the other threads.
 pub struct Master {
@@ -26,9 +26,7 @@ pub struct Master {
     /// The operator's socket, for when the master has died.
     pub door: Option<RawFd>,
     pub options: Options,
-    pub heard: mpsc::Receiver<Word>,
-    /// Threads that have ended.
-    pub ended: usize,
+    pub roll: Roll,
 }
 
 /// Tells each log file of a configuration which descriptor it has.
@@ -52,7 +50,7 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
     let mut source = Source::default();
     let gone = master_gone(shared.config().process.master_process);
     tokio::pin!(gone);
-    confirmed(&shared, &mut master, 0).await;
+    master.roll.confirmed(0).await;
     tell(&master, &ToMaster::Ready);
     loop {
         let message = tokio::select! {
@@ -60,8 +58,7 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
             biased;
             message = next(&socket) => message,
             () = &mut gone => Ok(None),
-            ended = all_ended(&shared, &mut master) => {
-                let () = ended;
+            () = master.roll.all_ended() => {
                 return tell(&master, &ToMaster::Finished);
             }
         };
@@ -69,7 +66,7 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
             Ok(Some(ToWorker::Reload { snapshot, listeners, logs })) => {
                 match reload(&shared, &master.options, snapshot, listeners, &logs) {
                     Ok(number) => {
-                        confirmed(&shared, &mut master, number).await;
+                        master.roll.confirmed(number).await;
                         tell(&master, &ToMaster::Reloaded);
                     }
                     Err(why) => tell(&master, &ToMaster::Refused { why }),
@@ -100,14 +97,18 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
             Err(error) => {
                 let reason = crate::errno_text(&error);
                 shared.log(Severity::Alert, &format!("the control socket failed ({reason})"));
-                return all_ended(&shared, &mut master).await;
+                return master.roll.all_ended().await;
             }
         }
     }
 }
 
-/// Begins to end gracefully; every thread has stopped to listen then.
+/// Begins to end gracefully; every thread has stopped to listen then. Said again it changes nothing:
+/// a thread that is ending hears of no other orders but to stop.
 pub async fn end(shared: &Shared, master: &mut Master, afterwards: Afterwards) {
+    if shared.orders.borrow().life != Life::Serving {
+        return;
+    }
     let config = shared.config();
     let limit_ms = config.process.worker_shutdown_timeout_ms;
     let drain = config.drain();
@@ -116,7 +117,7 @@ pub async fn end(shared: &Shared, master: &mut Master, afterwards: Afterwards) {
         Afterwards::Another => upgrade::SERVICE_RESTART,
     });
     let number = order(shared, |orders| orders.life = Life::Ending { limit_ms, drain, code });
-    confirmed(shared, master, number).await;
+    master.roll.confirmed(number).await;
 }
 
 /// Ends a tunnel on whichever thread carries it.
@@ -177,30 +178,6 @@ fn order(shared: &Shared, change: impl FnOnce(&mut Orders)) -> u64 {
         *orders = Arc::new(next);
     });
     number
-}
-
-/// Waits until every thread obeys the orders with this number.
-async fn confirmed(shared: &Shared, master: &mut Master, number: u64) {
-    let mut left = shared.threads;
-    while left > 0 {
-        match master.heard.recv().await {
-            Some(Word::Confirmed(heard)) if heard >= number => left -= 1,
-            Some(Word::Ended) => master.ended += 1,
-            Some(Word::Confirmed(_)) => {}
-            None => return,
-        }
-    }
-}
-
-/// Waits until every thread has ended what was open.
-pub async fn all_ended(shared: &Shared, master: &mut Master) {
-    while master.ended < shared.threads {
-        match master.heard.recv().await {
-            Some(Word::Ended) => master.ended += 1,
-            Some(Word::Confirmed(_)) => {}
-            None => return,
-        }
-    }
 }
 
 /// Builds the new configuration and swaps to it; on any fault the old one stays.

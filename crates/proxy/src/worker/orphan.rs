@@ -69,7 +69,7 @@ pub async fn outlive(shared: Arc<Shared>, mut master: Master) {
     // It may have died in a move that it had begun.
     giving::thaw(&shared).await;
     let Some(door) = master.door else {
-        return obey::all_ended(&shared, &mut master).await;
+        return master.roll.all_ended().await;
     };
     // No master closes it any more. A duplicate would want a descriptor, and there may be none.
     let door = match inherited::watch(inherited::own(door)) {
@@ -78,13 +78,13 @@ pub async fn outlive(shared: Arc<Shared>, mut master: Master) {
             let reason = crate::errno_text(&error);
             let message = format!("the control socket is lost ({reason}): no master can take over");
             shared.log(Severity::Alert, &message);
-            return obey::all_ended(&shared, &mut master).await;
+            return master.roll.all_ended().await;
         }
     };
     loop {
         let Successor { socket, pid } = tokio::select! {
             successor = door::open(&shared, &door) => successor,
-            () = obey::all_ended(&shared, &mut master) => return,
+            () = master.roll.all_ended() => return,
         };
         let socket = match inherited::watch(socket) {
             Ok(socket) => socket,
@@ -179,7 +179,7 @@ async fn leave(shared: &Arc<Shared>, master: &mut Master, link: Link) {
         };
         tokio::select! {
             () = wait => {}
-            () = obey::all_ended(shared, master) => return,
+            () = master.roll.all_ended() => return,
         }
         rest = report(shared, &link, giving::give(shared, &link, &mut refused).await);
     }

@@ -177,6 +177,13 @@ fn a_graceful_end_waits_for_the_tunnel_and_says_when_it_is_over() {
     assert_eq!(rig.hear(), ToMaster::Released);
     tunnel.write_all(b"still").unwrap();
     expect(&mut far, b"still");
+    // Told once more, it still hears what else it is told.
+    rig.tell(&ToWorker::Quit(Afterwards::Nobody));
+    assert_eq!(rig.hear(), ToMaster::Released);
+    rig.tell(&ToWorker::Freeze);
+    assert_eq!(rig.hear(), ToMaster::Frozen);
+    rig.tell(&ToWorker::Thaw { checked: true });
+    assert_eq!(rig.hear(), ToMaster::Thawed);
     drop((tunnel, far));
     assert_eq!(rig.hear(), ToMaster::Finished);
 }

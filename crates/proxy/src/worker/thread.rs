@@ -3,8 +3,9 @@
 use super::accept::Listeners;
 use super::moving::Moving;
 use super::obey::{self, Master};
+use super::roll::Word;
 use super::tasks::{self, Task};
-use super::{Life, Shared, Word, tunnels};
+use super::{Life, Shared, tunnels};
 use crate::config::Config;
 use crate::modules::error_log::Severity;
 use crate::request::Request;
@@ -173,12 +174,12 @@ pub fn run(
         if let Some(queue) = queue {
             spawn_vital(tasks::work(Rc::clone(&thread), queue));
         }
-        live(thread, words, master).await;
+        live(thread, index, words, master).await;
     });
     0
 }
 
-async fn live(thread: Rc<Thread>, words: mpsc::Sender<Word>, master: Option<Master>) {
+async fn live(thread: Rc<Thread>, index: u16, words: mpsc::Sender<Word>, master: Option<Master>) {
     spawn_vital(tunnels::drive(Rc::clone(&thread)));
     spawn_vital(sweep(Rc::clone(&thread)));
     let obeying = master.map(|master| spawn_vital(obey::obey(Arc::clone(&thread.shared), master)));
@@ -190,7 +191,7 @@ async fn live(thread: Rc<Thread>, words: mpsc::Sender<Word>, master: Option<Mast
             Life::Serving => listeners.set(&thread, &now.listeners),
             Life::Ending { .. } | Life::Stopped => listeners.clear(),
         }
-        let _ = words.send(Word::Confirmed(now.number)).await;
+        let _ = words.send(Word::Confirmed { thread: index, number: now.number }).await;
         match now.life {
             Life::Serving => {
                 if orders.changed().await.is_err() {
@@ -208,7 +209,7 @@ async fn live(thread: Rc<Thread>, words: mpsc::Sender<Word>, master: Option<Mast
         }
     }
     tunnels::close_all(&thread, Close::Shutdown);
-    let _ = words.send(Word::Ended).await;
+    let _ = words.send(Word::Ended { thread: index }).await;
     if let Some(obeying) = obeying {
         let _ = obeying.await;
     }

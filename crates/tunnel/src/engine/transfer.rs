@@ -355,7 +355,7 @@ mod tests {
     /// The other process may be anybody: nothing in its record harms the one that takes it.
     #[test]
     fn every_flipped_byte_of_a_record_that_comes_is_refused_or_harmless() {
-        let (mut old, mut new) = (Place::new(), Place::new());
+        let (mut old, new) = (Place::new(), Place::new());
         let mut refused = 0;
         let (id, mut client, _upstream, _) = tunnel(&mut old);
         client.write_all(b"in motion").unwrap();

@@ -140,7 +140,7 @@ impl Leg {
     pub(crate) fn ready_for_peeking(self) -> io::Result<()> {
         self.with(|fd| {
             rustix::net::sockopt::set_socket_oobinline(fd, true)?;
-            if rustix::net::sockopt::socket_recv_buffer_size(fd)? < RECV_BUFFER_MIN {
+            if rustix::net::sockopt::socket_recv_buffer_size(fd)? < 2 * RECV_BUFFER_MIN {
                 rustix::net::sockopt::set_socket_recv_buffer_size(fd, RECV_BUFFER_MIN)?;
             }
             Ok(())
@@ -175,8 +175,10 @@ impl Got {
     }
 }
 
-/// Four records; the kernel counts its own overhead too.
-const RECV_BUFFER_MIN: usize = 64 * 1024;
+/// A segment of which the beginning was taken out is counted in full while the rest of its last
+/// record waits, and what follows is dropped when it has no room beside that: on loopback segments
+/// are 64 KiB. The kernel keeps twice this, and tells so.
+const RECV_BUFFER_MIN: usize = 256 * 1024;
 
 impl AsRawFd for Leg {
     fn as_raw_fd(&self) -> i32 {

@@ -17,7 +17,7 @@ use crate::request::Request;
 use crate::upstream::{Lease, Upstream};
 use crate::websocket;
 use bytes::BytesMut;
-use perdura_tunnel::{Framing, Handoff, Seat, Terms};
+use perdura_tunnel::{Framing, Handoff, Keeping, Seat, Terms};
 
 /// What is offered to the upstream in `Upgrade`, and what the client had asked for.
 #[derive(Clone, Debug, Default)]
@@ -242,7 +242,10 @@ pub fn hand_over(
         legs: [client_leg, upstream_leg],
         first: [to_client, client.buffer.to_vec()],
         tls: [client_tls, upstream_tls],
-        keeping: perdura_tunnel::Keeping::Shared,
+        keeping: match request.location.upgrade.ssl_tunnel_survive.0 {
+            true => Keeping::Shared,
+            false => Keeping::Private,
+        },
         framing: match proof.0 {
             Protocol::WebSocket => Framing::WebSocket { head: head.len() as u32 },
             Protocol::Other | Protocol::Unknown => Framing::Opaque,

@@ -1,6 +1,6 @@
 //! When a connection may become a tunnel, and how a half-closed one ends.
 
-use perdura_conf::{Arity, Fault, Number, Reader, Time, Value, Word, directives};
+use perdura_conf::{Arity, Fault, Flag, Number, Reader, Time, Value, Word, directives};
 
 directives! {
     /// `strict` makes a tunnel only when both sides agreed to the same protocol; `compat` makes one
@@ -12,6 +12,13 @@ directives! {
 
     /// How long a tunnel that one side has closed may stay open without traffic.
     upgrade_fin_timeout: Time = "60s", in HTTP | SERVER | LOCATION;
+
+    /// Whether tunnels with TLS survive the worker. Then their keys lie in memory that the worker
+    /// shares with the master and its own successors; whoever can read that can read the tunnel.
+    /// `off` keeps them in the worker's own memory: such tunnels end when it dies (`keys-lost` in
+    /// the log), and stay with the old program in an upgrade. Keys of a tunnel that has ended are
+    /// wiped either way, and are in no core dump.
+    ssl_tunnel_survive: Flag = "on", in HTTP | SERVER | LOCATION;
 
     /// How a graceful end takes leave of tunnels: within the window, no more than `rate` in a
     /// second, each with a WebSocket Close frame of this code to both sides, then FIN, then RST.

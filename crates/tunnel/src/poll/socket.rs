@@ -141,10 +141,31 @@ impl Leg {
         self.with(|fd| {
             rustix::net::sockopt::set_socket_oobinline(fd, true)?;
             if rustix::net::sockopt::socket_recv_buffer_size(fd)? < 2 * RECV_BUFFER_MIN {
+                self.raise_recv_buffer();
+            }
+            if rustix::net::sockopt::socket_recv_buffer_size(fd)? < 2 * RECV_BUFFER_MIN {
                 rustix::net::sockopt::set_socket_recv_buffer_size(fd, RECV_BUFFER_MIN)?;
             }
             Ok(())
         })
+    }
+
+    /// Makes the receive buffer larger without fixing its size: who asks to be woken for so many
+    /// bytes gets room for them (the kernel's `tcp_set_rcvlowat`), and the kernel goes on to suit
+    /// it to the path.
+    fn raise_recv_buffer(self) {
+        for bytes in [RECV_BUFFER_MIN as libc::c_int, 1] {
+            // SAFETY: the kernel reads one int. A refusal leaves the buffer as it was.
+            unsafe {
+                libc::setsockopt(
+                    self.0,
+                    libc::SOL_SOCKET,
+                    libc::SO_RCVLOWAT,
+                    (&raw const bytes).cast(),
+                    size_of::<libc::c_int>() as libc::socklen_t,
+                )
+            };
+        }
     }
 
     /// Ends our direction. Repeating it changes nothing.

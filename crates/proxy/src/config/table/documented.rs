@@ -198,6 +198,7 @@ pub const OUR_OWN: &[&str] = &[
     "upgrade_fin_timeout",
     "upgrade_drain",
     "upgrade_start_timeout",
+    "ssl_tunnel_survive",
     "tunnel_guard",
     "tunnel_allow_upstream",
     "tunnel_deny_upstream",

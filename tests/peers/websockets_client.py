@@ -1,4 +1,5 @@
-"""A client of the `websockets` package: text, binary, large, ping, and an orderly close."""
+"""A client of the `websockets` package: text, binary, large, ping, and an orderly close;
+through an HTTP proxy when one is given."""
 
 import asyncio
 import os
@@ -7,8 +8,8 @@ import sys
 from websockets.asyncio.client import connect
 
 
-async def main(url):
-    async with connect(url, max_size=None) as connection:
+async def main(url, proxy=None):
+    async with connect(url, max_size=None, proxy=proxy) as connection:
         for size in (0, 1, 125, 126, 65535, 65536, 1 << 20):
             message = os.urandom(size)
             await connection.send(message)
@@ -20,4 +21,4 @@ async def main(url):
     print("ok", flush=True)
 
 
-asyncio.run(main(sys.argv[1]))
+asyncio.run(main(*sys.argv[1:]))

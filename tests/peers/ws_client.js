@@ -1,13 +1,32 @@
-// A client of the `ws` package: many sizes, compressed and not, ping, and a close code.
+// A client of the `ws` package: many sizes, compressed and not, ping, and a close code; through an
+// HTTP proxy when one is given.
 const assert = require('assert');
 const crypto = require('crypto');
+const http = require('http');
 const WebSocket = require('ws');
 
 const sizes = [0, 1, 125, 126, 65535, 65536, 1 << 20];
 
+// What the usual agents for proxies do.
+class Connecting extends http.Agent {
+  createConnection(options, done) {
+    const [host, port] = process.argv[3].split(':');
+    const path = `${options.host}:${options.port}`;
+    const request = http.request({ host, port, method: 'CONNECT', path, headers: { Host: path } });
+    request.on('connect', (answer, socket) => {
+      assert.equal(answer.statusCode, 200);
+      done(null, socket);
+    });
+    request.on('error', done);
+    request.end();
+  }
+}
+
+const agent = process.argv[3] ? new Connecting() : undefined;
+
 function talk(perMessageDeflate) {
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(process.argv[2], { perMessageDeflate });
+    const socket = new WebSocket(process.argv[2], { perMessageDeflate, agent });
     const waiting = sizes.map((size) => crypto.randomBytes(size));
     let next = 0;
     socket.on('error', reject);

@@ -113,6 +113,26 @@ fn both_serve_and_the_tunnels_move_when_the_old_one_quits() {
 }
 
 #[test]
+fn tunnels_that_clients_asked_for_move_as_well() {
+    let upstream = Upstream::echo();
+    let conf = "tunnel_pass; tunnel_allow_upstream 127.0.0.1 port=1-65535;";
+    let mut proxy = Proxy::examined(&Setup::server(conf));
+    let _end = Successors::of(&proxy);
+    let open = || Tunnel::through(proxy.address(), upstream.address());
+    let mut tunnels: Vec<_> = (0..20).map(|_| open()).collect();
+    let carriers = Carriers::over(2, seed(), open);
+    change_binary(&proxy, proxy.pid());
+    carriers.wait_for_more();
+    proxy.signal(Signal::QUIT);
+    assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0), "it has nothing left to wait for");
+    carriers.wait_for_more();
+    for tunnel in &mut tunnels {
+        tunnel.echo(b"after");
+    }
+    carriers.end();
+}
+
+#[test]
 fn what_moves_is_not_drained() {
     let upstream = Upstream::echo();
     let mut proxy = Proxy::examined(&setup(&upstream).http("upgrade_drain window=100ms;"));

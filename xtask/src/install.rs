@@ -1,4 +1,4 @@
-//! What the tests need besides Rust: nginx, Node, Python and Chromium from the system's
+//! What the tests need besides Rust: nginx, Node, Python, curl and Chromium from the system's
 //! packages, and the peers' libraries in folders under `target/`.
 
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ const NEEDS: &[Need] = &[
     Need { programs: &["node"], package: "nodejs" },
     Need { programs: &["npm"], package: "npm" },
     Need { programs: &["python3"], package: "python3" },
+    Need { programs: &["curl"], package: "curl" },
+    Need { programs: &["openssl"], package: "openssl" },
     Need { programs: &["chromium", "chromium-browser", "google-chrome"], package: "chromium" },
 ];
 

@@ -1,4 +1,5 @@
-//! The one configuration that every proxy gets; only ports and paths differ.
+//! The one configuration that every proxy gets; only ports and paths differ, and Perdura's has a
+//! `tunnel_pass` that nginx of this version does not know.
 //!
 //! It is the map variant of nginx's page on WebSocket proxying, plus a kept upstream for plain
 //! pages and room for as many tunnels as the descriptors allow. Called by `peer`.
@@ -9,8 +10,19 @@ use std::path::Path;
 /// The descriptors that a process may have at most.
 pub const DESCRIPTORS_MAX: u32 = 20_000;
 
+/// Whether a proxy has tunnels by CONNECT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connect {
+    Known,
+    Unknown,
+}
+
 /// The text of the configuration of a proxy whose files are under `folder`.
-pub fn text(folder: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
+pub fn text(folder: &Path, listen: SocketAddr, upstream: SocketAddr, connect: Connect) -> String {
+    let connect = match connect {
+        Connect::Unknown => String::new(),
+        Connect::Known => format!("tunnel_pass {upstream};"),
+    };
     let folder = folder.display();
     format!(
         "\
@@ -46,6 +58,7 @@ http {{
 
     server {{
         listen {listen};
+        {connect}
 
         location /ws/ {{
             proxy_pass http://tunnels;

@@ -18,7 +18,7 @@ pub fn of(plan: &Plan) -> Option<Goal> {
     match plan {
         Plan::Ping { size: 64, .. } => Some(Goal::Ratio(1.0)),
         Plan::Ping { size: 16384, .. } => Some(Goal::Ratio(0.3)),
-        Plan::Churn { .. } | Plan::Http { .. } => Some(Goal::Ratio(1.1)),
+        Plan::Churn { .. } | Plan::Connect { .. } | Plan::Http { .. } => Some(Goal::Ratio(1.1)),
         Plan::Idle { .. } => Some(Goal::Bytes(1024.0)),
         Plan::Ping { .. } | Plan::Rate { .. } | Plan::Bulk { .. } => None,
     }
@@ -41,6 +41,9 @@ pub fn subject(plan: &Plan) -> String {
         Plan::Bulk { tunnels } => format!("CPU per MiB to the client, {tunnels} tunnels"),
         Plan::Churn { concurrency } => {
             format!("CPU per tunnel set up, used once and closed, {concurrency} at a time")
+        }
+        Plan::Connect { concurrency } => {
+            format!("CPU per tunnel by CONNECT, beside an upgraded one, {concurrency} at a time")
         }
         Plan::Idle { tunnels } => format!("memory per idle tunnel, {tunnels} tunnels"),
         Plan::Http { connections } => {

@@ -60,12 +60,13 @@ pub enum Destination {
 }
 
 /// What is run when nothing is named: every goal, and two for the picture.
-pub const PLANS: [Plan; 9] = [
+pub const PLANS: [Plan; 10] = [
     Plan::Ping { size: 64, tunnels: 1 },
     Plan::Ping { size: 64, tunnels: 100 },
     Plan::Ping { size: 64, tunnels: 1000 },
     Plan::Ping { size: 16384, tunnels: 100 },
     Plan::Churn { concurrency: 32 },
+    Plan::Connect { concurrency: 32 },
     Plan::Http { connections: 64 },
     Plan::Idle { tunnels: 9000 },
     Plan::Rate { size: 64, tunnels: 1000, per_second: 10_000 },

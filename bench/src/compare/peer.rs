@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::conf;
 use super::fault::Fault;
 use super::process::{Process, ourselves};
+use super::table::PERDURA;
 
 /// One program to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,10 @@ impl Peer {
         fs::create_dir_all(&folder).map_err(Fault::file(&folder))?;
         let address = free_address().map_err(Fault::file(&folder))?;
         let conf = folder.join("nginx.conf");
-        fs::write(&conf, conf::text(&folder, address, upstream)).map_err(Fault::file(&conf))?;
+        let connect =
+            if self.name == PERDURA { conf::Connect::Known } else { conf::Connect::Unknown };
+        let text = conf::text(&folder, address, upstream, connect);
+        fs::write(&conf, text).map_err(Fault::file(&conf))?;
         let said = folder.join("said");
         let words = fs::File::create(&said).map_err(Fault::file(&said))?;
         let mut command = Command::new(ourselves()?);

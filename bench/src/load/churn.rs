@@ -1,7 +1,7 @@
 //! Churn: connect, handshake, one message, both Close frames, end of stream; and again.
 //!
 //! The upstream closes first, as RFC 6455, 7.1.1 wants it of servers, so the client's ports are
-//! free again at once.
+//! free again at once. With CONNECT the handshake follows it at once: there are as many turns.
 
 use std::time::{Duration, Instant};
 

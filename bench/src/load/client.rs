@@ -3,7 +3,7 @@
 //! Not the plan: it sends when told and says what came. Called by `fleet`.
 //!
 //! ```text
-//! Connecting --writable--> Greeting --101--> Open --end of stream after the farewell--> (ended)
+//! Connecting --writable--> Greeting --[200] 101--> Open --end of stream after the farewell--> (ended)
 //! ```
 
 use std::net::SocketAddr;
@@ -61,9 +61,27 @@ pub struct Client {
     phase: Phase,
 }
 
+/// How a tunnel is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By the handshake alone.
+    Upgrade,
+    /// By CONNECT, with the handshake behind it.
+    Connect,
+}
+
 enum Phase {
-    Connecting { request: String, key: String },
-    Greeting { key: String, answer: Vec<u8> },
+    Connecting {
+        request: String,
+        key: String,
+        way: Way,
+    },
+    /// With CONNECT, the 200 comes before the handshake's answer.
+    Greeting {
+        key: String,
+        answer: Vec<u8>,
+        way: Way,
+    },
     Open(Exchange),
 }
 
@@ -77,10 +95,18 @@ struct Exchange {
 
 impl Client {
     /// Begins to connect tunnel `number`, which will ask for `target`.
-    pub fn connect(proxy: SocketAddr, number: u32, target: &str) -> Result<Client, Fault> {
+    pub fn connect(
+        proxy: SocketAddr,
+        way: Way,
+        number: u32,
+        target: &str,
+    ) -> Result<Client, Fault> {
         let key = handshake::key(u64::from(number));
-        let request = handshake::request(&proxy.to_string(), target, &key);
-        Ok(Client { socket: dial(proxy)?, number, phase: Phase::Connecting { request, key } })
+        let mut request = handshake::request(&proxy.to_string(), target, &key);
+        if way == Way::Connect {
+            request.insert_str(0, CONNECT);
+        }
+        Ok(Client { socket: dial(proxy)?, number, phase: Phase::Connecting { request, key, way } })
     }
 
     /// The tunnel's number, from which its messages follow.
@@ -125,12 +151,13 @@ impl Client {
     /// Does what can be done now, and says what came of it.
     pub fn handle(&mut self, ready: Ready, tools: &mut Tools) -> Result<Progress, Fault> {
         let mut progress = Progress::default();
-        if let Phase::Connecting { request, key } = &mut self.phase {
+        if let Phase::Connecting { request, key, way } = &mut self.phase {
             if !ready.writable {
                 return Ok(progress);
             }
             greet(&self.socket, request)?;
-            self.phase = Phase::Greeting { key: std::mem::take(key), answer: Vec::new() };
+            let (key, way) = (std::mem::take(key), *way);
+            self.phase = Phase::Greeting { key, answer: Vec::new(), way };
         }
         if let Phase::Open(exchange) = &mut self.phase
             && ready.writable
@@ -171,8 +198,15 @@ impl Client {
                     incoming.take(self.number, input, *farewell, &tools.expected)?;
                 return Ok(());
             }
-            Phase::Greeting { key, answer } => {
+            Phase::Greeting { key, answer, way } => {
                 answer.extend_from_slice(input);
+                if *way == Way::Connect {
+                    match granted(answer)? {
+                        Some(head_size) => drop(answer.drain(..head_size)),
+                        None => return Ok(()),
+                    }
+                    *way = Way::Upgrade;
+                }
                 match judge(answer, key)? {
                     Some(head_size) => answer.split_off(head_size),
                     None => return Ok(()),
@@ -268,6 +302,18 @@ fn write_some(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Fault> {
         }
     }
     Ok(sent)
+}
+
+/// What asks for a tunnel; the proxy that is measured knows where it leads.
+const CONNECT: &str = "CONNECT echo.example:443 HTTP/1.1\r\nHost: echo.example:443\r\n\r\n";
+
+/// The size of the head of the answer to CONNECT if it is whole and grants the tunnel.
+fn granted(answer: &[u8]) -> Result<Option<usize>, Fault> {
+    match Head::find(answer).map_err(|_| Fault::NotHttp)? {
+        None => Ok(None),
+        Some(head) if head.status() == 200 => Ok(Some(head.size)),
+        Some(head) => Err(Fault::Refused { answer: head.first.to_owned() }),
+    }
 }
 
 /// The size of the answer's head if it is whole and agrees.

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::client::{Client, Progress, Tools};
+use super::client::{Client, Progress, Tools, Way};
 use super::fault::Fault;
 use crate::poll::Poll;
 
@@ -23,6 +23,7 @@ pub struct Fleet {
     /// Where their events come from.
     pub poll: Poll,
     proxy: SocketAddr,
+    way: Way,
     clients: Vec<Option<Client>>,
     /// The number of the next tunnel; numbers are never used twice.
     next: u32,
@@ -44,7 +45,19 @@ impl Fleet {
     /// No tunnels yet, for messages of `size` bytes through `proxy`.
     pub fn new(proxy: SocketAddr, size: usize) -> Result<Self, Fault> {
         let poll = Poll::new().map_err(Fault::system("make an epoll instance"))?;
-        Ok(Fleet { tools: Tools::new(size), poll, proxy, clients: Vec::new(), next: 0 })
+        Ok(Fleet {
+            tools: Tools::new(size),
+            poll,
+            proxy,
+            way: Way::Upgrade,
+            clients: Vec::new(),
+            next: 0,
+        })
+    }
+
+    /// Tunnels are asked for by CONNECT from here on.
+    pub fn ask_by_connect(&mut self) {
+        self.way = Way::Connect;
     }
 
     /// The tunnel at `index`, if it is there.
@@ -64,7 +77,7 @@ impl Fleet {
 
     /// Begins a new tunnel at `index`, in place of one that may have been there.
     pub fn begin(&mut self, index: usize, target: &Target) -> Result<(), Fault> {
-        let client = Client::connect(self.proxy, self.next, &target(self.next))?;
+        let client = Client::connect(self.proxy, self.way, self.next, &target(self.next))?;
         self.next = self.next.wrapping_add(1);
         self.poll.add(&client, index).map_err(Fault::system("register a socket"))?;
         if index >= self.clients.len() {

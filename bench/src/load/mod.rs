@@ -47,13 +47,18 @@ pub fn run(
         return page::run(proxy, connections, times, gate);
     }
     let mut fleet = Fleet::new(proxy, plan.size())?;
+    if matches!(plan, Plan::Connect { .. }) {
+        fleet.ask_by_connect();
+    }
     match plan {
         Plan::Ping { tunnels, .. } => ping::run(&mut fleet, tunnels, times, gate),
         Plan::Rate { tunnels, per_second, .. } => {
             rate::run(&mut fleet, tunnels, per_second, times, gate)
         }
         Plan::Bulk { tunnels } => bulk::run(&mut fleet, tunnels, times, gate),
-        Plan::Churn { concurrency } => churn::run(&mut fleet, concurrency, times, gate),
+        Plan::Churn { concurrency } | Plan::Connect { concurrency } => {
+            churn::run(&mut fleet, concurrency, times, gate)
+        }
         Plan::Idle { tunnels } => {
             // Held while the gate looks; then each must still carry one message.
             fleet.open(tunnels, First::Message, &echo_target)?;

@@ -27,6 +27,8 @@ pub enum Plan {
     Bulk { tunnels: u32 },
     /// `churn:CONCURRENCY`: tunnels are opened, used once and closed.
     Churn { concurrency: u32 },
+    /// `connect:CONCURRENCY`: the same through tunnels that are asked for by CONNECT.
+    Connect { concurrency: u32 },
     /// `idle:TUNNELS`: tunnels are opened, used once and held.
     Idle { tunnels: u32 },
     /// `http:CONNECTIONS`: plain requests over kept connections.
@@ -48,7 +50,9 @@ impl Plan {
         match *self {
             Plan::Ping { size, .. } | Plan::Rate { size, .. } => size,
             Plan::Bulk { .. } => BULK_SIZE,
-            Plan::Churn { .. } | Plan::Idle { .. } | Plan::Http { .. } => SMALL_SIZE,
+            Plan::Churn { .. } | Plan::Connect { .. } | Plan::Idle { .. } | Plan::Http { .. } => {
+                SMALL_SIZE
+            }
         }
     }
 }
@@ -69,6 +73,7 @@ impl FromStr for Plan {
             },
             ["bulk", tunnels] => Plan::Bulk { tunnels: count(tunnels)? },
             ["churn", concurrency] => Plan::Churn { concurrency: count(concurrency)? },
+            ["connect", concurrency] => Plan::Connect { concurrency: count(concurrency)? },
             ["idle", tunnels] => Plan::Idle { tunnels: count(tunnels)? },
             ["http", connections] => Plan::Http { connections: count(connections)? },
             _ => return Err(PlanFault::Unknown(word.to_owned())),
@@ -85,6 +90,7 @@ impl fmt::Display for Plan {
             }
             Plan::Bulk { tunnels } => write!(f, "bulk:{tunnels}"),
             Plan::Churn { concurrency } => write!(f, "churn:{concurrency}"),
+            Plan::Connect { concurrency } => write!(f, "connect:{concurrency}"),
             Plan::Idle { tunnels } => write!(f, "idle:{tunnels}"),
             Plan::Http { connections } => write!(f, "http:{connections}"),
         }
@@ -97,7 +103,8 @@ impl fmt::Display for PlanFault {
             PlanFault::Unknown(word) => write!(
                 f,
                 "no plan \"{word}\"; there are ping:SIZE:TUNNELS, rate:SIZE:TUNNELS:PER_SECOND, \
-                 bulk:TUNNELS, churn:CONCURRENCY, idle:TUNNELS and http:CONNECTIONS"
+                 bulk:TUNNELS, churn:CONCURRENCY, connect:CONCURRENCY, idle:TUNNELS and \
+                 http:CONNECTIONS"
             ),
             PlanFault::OutOfRange(name) => write!(f, "{name} is out of range"),
         }
@@ -125,7 +132,15 @@ mod tests {
 
     #[test]
     fn every_plan_reads_what_it_prints() {
-        let words = ["ping:64:100", "rate:64:10:500", "bulk:4", "churn:32", "idle:19900", "http:8"];
+        let words = [
+            "ping:64:100",
+            "rate:64:10:500",
+            "bulk:4",
+            "churn:32",
+            "connect:32",
+            "idle:19900",
+            "http:8",
+        ];
         for word in words {
             assert_eq!(word.parse::<Plan>().unwrap().to_string(), word);
         }

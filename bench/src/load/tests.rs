@@ -86,6 +86,40 @@ fn every_plan_passes_without_a_proxy_and_through_a_faithful_relay() {
     }
 }
 
+/// A relay that answers a CONNECT itself and carries what is behind it.
+fn granting(upstream: SocketAddr, nth: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let inner = relay(upstream, nth);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, upstream) = (client.unwrap(), TcpStream::connect(inner).unwrap());
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            assert!(head.starts_with(b"CONNECT "));
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let (back_in, back_out) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || carry(client, upstream, 0));
+            std::thread::spawn(move || carry(back_in, back_out, 0));
+        }
+    });
+    address
+}
+
+#[test]
+fn connect_needs_its_200_and_right_bytes() {
+    let echo = Echo::start();
+    let report = try_plan("connect:3", granting(echo.address, 0)).unwrap();
+    assert!(report.messages > 0, "{report}");
+    try_plan("connect:3", granting(echo.address, 150)).unwrap_err();
+    // A proxy that has never heard of it.
+    try_plan("connect:3", echo.address).unwrap_err();
+}
+
 #[test]
 fn every_plan_fails_through_a_relay_that_flips_a_bit() {
     let echo = Echo::start();

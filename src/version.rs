@@ -51,7 +51,8 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
 ];
 
 /// nginx's modules that are built only when `configure` is told so, and that we have.
-const EXTRA_MODULES: &[&str] = &["http_realip_module", "http_ssl_module"];
+const EXTRA_MODULES: &[&str] =
+    &["http_stub_status_module", "http_realip_module", "http_ssl_module"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Built {

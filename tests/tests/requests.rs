@@ -1,6 +1,8 @@
 //! Requests that come in pieces, and many at once: the cut must not show in the answers.
 
-use perdura_tests::{Client, End, Proxy, Setup, Upstream};
+use std::time::Duration;
+
+use perdura_tests::{Client, End, Proxy, Setup, Tunnel, Upstream, chat, until};
 
 fn proxy(upstream: &Upstream) -> Proxy {
     let setup = Setup::server(
@@ -150,4 +152,24 @@ fn chunk_extensions_are_bounded() {
         format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}0\r\n\r\n");
     assert_eq!(Client::once(proxy.address(), &head).status(), 400);
     assert!(upstream.requests().is_empty());
+}
+
+/// `stub_status` counts tunnels as connections that are written to.
+#[test]
+fn the_status_page_counts_tunnels() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::examined(&chat(&upstream, "location = /status { stub_status; }"));
+    let mut tunnel = Tunnel::open(proxy.address());
+    tunnel.echo(b"x");
+    let page =
+        || String::from_utf8_lossy(&Client::get(proxy.address(), "/status").body).into_owned();
+    until("the tunnel and the request itself are counted", Duration::from_secs(5), || {
+        let page = page();
+        page.starts_with("Active connections: 2 \nserver accepts handled requests\n ")
+            && page.ends_with("Reading: 0 Writing: 2 Waiting: 0 \n")
+    });
+    drop(tunnel);
+    until("the tunnel has gone", Duration::from_secs(5), || {
+        page().starts_with("Active connections: 1 \n")
+    });
 }

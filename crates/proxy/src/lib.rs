@@ -22,6 +22,7 @@ mod clock;
 pub mod config;
 mod content;
 pub mod control;
+mod counters;
 mod crc32;
 mod digest;
 mod error_log;

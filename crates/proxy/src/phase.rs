@@ -229,6 +229,9 @@ fn content(request: &mut Request) -> Step {
         None if !connects => {}
         _ => return Step::Refuse(405),
     }
+    if request.location.reports_status {
+        return content::status_page(request);
+    }
     if let Some(pass) = &request.location.pass {
         return Step::Pass(Arc::clone(pass));
     }

@@ -5,6 +5,7 @@
 
 use crate::clock::{self, Form, Wall};
 use crate::config::{Address, Map};
+use crate::counters;
 use crate::file_path;
 use crate::h1::same_name;
 use crate::proxy_header::ProxyHeader;
@@ -552,6 +553,10 @@ const GETTERS: &[(&str, Getter)] = &[
     ("binary_remote_addr", binary_remote_address),
     ("connection", |r, out| number(r.connection.number, out)),
     ("connection_requests", |r, out| number(r.ordinal, out)),
+    ("connections_active", |_, out| number(counters::look().active, out)),
+    ("connections_reading", |_, out| number(counters::look().reading, out)),
+    ("connections_waiting", |_, out| number(counters::look().waiting, out)),
+    ("connections_writing", |_, out| number(counters::look().writing, out)),
     ("content_length", content_length),
     ("content_type", |r, out| put(r.head.fields().first("content-type"), out)),
     ("document_root", root),

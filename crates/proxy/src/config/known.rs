@@ -439,7 +439,6 @@ pub const NOT_YET: &[&str] = &[
     "sticky",
     "sticky_cookie_insert",
     "stream",
-    "stub_status",
     "sub_filter",
     "sub_filter_last_modified",
     "sub_filter_once",

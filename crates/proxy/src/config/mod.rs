@@ -143,6 +143,8 @@ pub struct Location {
     /// What holds instead for methods that are not named.
     pub limit_except: Option<LimitExcept>,
     pub pass: Option<Arc<Pass>>,
+    /// The page of `stub_status` is here.
+    pub reports_status: bool,
     /// Where CONNECT leads.
     pub tunnel: Option<Arc<Tunnel>>,
     /// Who is asked for names that only a request brings.

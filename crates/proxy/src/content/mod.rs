@@ -14,6 +14,7 @@
 //! | `condition` | `If-Match` and its like |
 //! | `range`, `multipart` | `Range`, and bodies in several parts |
 //! | `answer` | the response that carries a file |
+//! | `status` | the page of `stub_status` |
 //! | `returned` | `return` |
 
 mod answer;
@@ -28,9 +29,11 @@ mod range;
 mod returned;
 #[cfg(test)]
 mod scratch;
+mod status;
 mod try_files;
 
 pub use returned::return_step;
+pub use status::status_page;
 pub use try_files::try_files;
 
 use crate::file_path;

@@ -4,6 +4,7 @@ use super::refused::Stop;
 use super::{answer, body, refused, secure, told};
 use crate::channel::{Channel, ChannelFault, Read};
 use crate::config::{Config, Endpoint, Server};
+use crate::counters;
 use crate::h1::{
     BodyFraming, Expectation, HeadFault, InvalidFields, MAX_HEADERS_DEFAULT, Persistence, Progress,
     RequestHead, RequestParser, RequestRules, Underscores, request_framing, validate_host,
@@ -160,6 +161,7 @@ pub async fn serve(channel: Channel, mut facts: Connection, thread: Rc<Thread>) 
 async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(Client, Duration)> {
     let config = thread.config();
     let endpoint = Arc::clone(endpoint_of(&config, &client.facts)?);
+    let reading = counters::reading();
     let head = match read_head(&mut client, &endpoint).await {
         Ok(head) => head,
         Err(NoHead::Gone) => return None,
@@ -182,6 +184,8 @@ async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(C
             return None;
         }
     };
+    drop(reading);
+    let _writing = counters::writing();
     let Course::Http(client, after) = answer::run(client, request, thread).await else {
         return None;
     };

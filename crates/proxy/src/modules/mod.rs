@@ -25,6 +25,7 @@ pub mod return_status;
 pub mod rewrite;
 pub mod server;
 pub mod ssl;
+pub mod stub_status;
 pub mod try_files;
 pub mod tunnel;
 pub mod upgrade;
@@ -60,6 +61,7 @@ pub mod scope {
         headers,
         error_page,
         log,
+        stub_status,
         proxy,
         upgrade,
         tunnel,

@@ -4,6 +4,7 @@ use super::Thread;
 use super::thread::Admitted;
 use crate::channel::Channel;
 use crate::config::Address;
+use crate::counters;
 use crate::front;
 use crate::inherited;
 use crate::modules::error_log::Severity;
@@ -134,6 +135,7 @@ async fn accept(thread: Rc<Thread>, listener: Listener) {
                     pid,
                     security: Security::Plain,
                 };
+                counters::accepted();
                 begin(&thread, channel, connection);
             }
             Err(error) => failed(&thread, &error).await,
@@ -158,6 +160,7 @@ fn begin(thread: &Rc<Thread>, channel: Channel, connection: Connection) {
 }
 
 async fn serve(channel: Channel, connection: Connection, thread: Rc<Thread>, _admitted: Admitted) {
+    let _counted = counters::handled();
     front::serve(channel, connection, thread).await;
 }
 

@@ -146,6 +146,7 @@ fn turn(thread: &Thread) -> Batch {
 /// Closes the accounts of tunnels that have ended.
 fn settle(thread: &Thread) {
     let reports = thread.engine.borrow_mut().reports();
+    crate::counters::tunnels(thread.engine.borrow().len());
     if reports.is_empty() {
         return;
     }

@@ -59,7 +59,12 @@ impl Builder<'_> {
             scope.alias = self.alias(alias, &head, statement);
         }
         let (settings, leads) = self.settled(&head, &scope, shared);
-        let around = Around { head: &head, scope: &scope, leads: leads.clone() };
+        let around = Around {
+            reports_status: settings.stub_status.stub_status.0,
+            head: &head,
+            scope: &scope,
+            leads: leads.clone(),
+        };
         let program = self.program(&blocks, Some(&around), shared);
         let limit_except = self.limit_except(&blocks, &around, shared);
         let (children, _) = self.children(&blocks, &scope, Some(&head), shared);
@@ -153,6 +158,7 @@ impl Builder<'_> {
             types: scope.types,
             alias: scope.alias,
             program: Vec::new(),
+            reports_status: settings.stub_status.stub_status.0,
             limit_except: None,
             pass: leads.pass,
             name_servers,

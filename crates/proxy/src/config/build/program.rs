@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 /// A location, as far as the blocks inside it must know it.
 pub(super) struct Around<'a> {
+    pub reports_status: bool,
     pub head: &'a Head,
     pub scope: &'a Scope,
     pub leads: Leads,
@@ -135,7 +136,10 @@ impl Builder<'_> {
             None => around.leads.clone(),
         };
         let head = around.head.clone();
-        (self.finish_location(head, scope, settings, leads, shared), body)
+        let mut location = self.finish_location(head, scope, settings, leads, shared);
+        // The page stays where it is for requests that meet a condition.
+        location.reports_status |= context == Context::LocationIf && around.reports_status;
+        (location, body)
     }
 
     /// The `limit_except` of a location.

@@ -92,6 +92,7 @@ pub const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("alias", "-", "location"),
     ("etag", "on", "http server location"),
     ("if_modified_since", "exact", "http server location"),
+    ("stub_status", "-", "server location"),
     ("try_files", "-", "server location"),
     ("autoindex", "off", "http server location"),
     ("autoindex_exact_size", "on", "http server location"),

@@ -15,7 +15,7 @@ use super::Side;
 use super::chance::Chance;
 use super::course::PAYLOAD_MAX;
 use super::harm::{Harm, Tally};
-use super::role::Kind;
+use super::role::{BLOCKED_BUFFER, Kind};
 use super::tunnel::{Moved, Phase, Tools, Tunnel};
 use crate::handshake;
 use crate::head::Head;
@@ -50,6 +50,9 @@ pub struct Crowd {
     tokens: Vec<[Option<usize>; 2]>,
     /// How many handshakes are under way.
     greeting: usize,
+    /// Which tunnels were open once, and how many were not.
+    known: Vec<bool>,
+    unknown: usize,
     /// Whose socket has which token.
     slots: Vec<Slot>,
     free: Vec<usize>,
@@ -94,6 +97,8 @@ impl Crowd {
             tunnels: Vec::new(),
             tokens: Vec::new(),
             greeting: 0,
+            known: Vec::new(),
+            unknown: 0,
             slots: Vec::new(),
             free: Vec::new(),
             more: Vec::new(),
@@ -111,13 +116,16 @@ impl Crowd {
         self.proxy = proxy;
         for &(kind, count) in plan {
             for _ in 0..count {
-                while self.opening() >= OPENING_MAX {
+                while self.unknown >= OPENING_MAX {
                     self.turn()?;
                 }
+                self.known.push(false);
+                self.unknown += 1;
                 self.begin(self.tunnels.len() as u32, kind)?;
             }
         }
-        while self.opening() > 0 {
+        // Not until no handshake is under way: some tunnels begin again and again.
+        while self.unknown > 0 {
             self.turn()?;
         }
         Ok(())
@@ -177,6 +185,7 @@ impl Crowd {
         let carried = self.tools.carried;
         self.tunnels.clear();
         self.tokens.clear();
+        self.known.clear();
         self.more.clear();
         self.finishing = false;
         self.tools.carried = 0;
@@ -191,7 +200,7 @@ impl Crowd {
     fn begin(&mut self, index: u32, kind: Kind) -> Result<(), Errno> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
+        tune(&socket, kind)?;
         match connect(&socket, &self.proxy) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(errno),
@@ -296,8 +305,9 @@ impl Crowd {
             self.free.push(token);
             return Ok(());
         };
+        let (index, kind) = (tunnel.index, tunnel.kind);
+        tune(&socket, kind)?;
         tunnel.sockets[Side::Upstream.index()] = Some(socket);
-        let index = tunnel.index;
         self.slots[token] = Slot::Tunnel(index, Side::Upstream);
         self.tokens[index as usize][Side::Upstream.index()] = Some(token);
         self.handle(index, Side::Upstream)
@@ -315,6 +325,7 @@ impl Crowd {
         if greeting && tunnel.is_open() {
             self.tally.opened += 1;
             self.greeting -= 1;
+            self.unknown -= usize::from(!std::mem::replace(&mut self.known[index as usize], true));
         }
         if moved == Ok(Moved::Some) {
             self.more.push((index, side));
@@ -396,6 +407,15 @@ impl Crowd {
         }
         Ok(())
     }
+}
+
+fn tune(socket: &OwnedFd, kind: Kind) -> Result<(), Errno> {
+    sockopt::set_tcp_nodelay(socket, true)?;
+    if kind == Kind::Blocked {
+        sockopt::set_socket_recv_buffer_size(socket, BLOCKED_BUFFER)?;
+        sockopt::set_socket_send_buffer_size(socket, BLOCKED_BUFFER)?;
+    }
+    Ok(())
 }
 
 fn index_of(target: &str) -> Option<(u32, u32)> {

@@ -35,6 +35,9 @@ pub fn run(stage: &Stage) -> Result<Vec<Row>, Fault> {
             shaken.push(proxy.handshake(at)?.as_nanos() as u64);
         }
         proxy.wait_for_next(worker)?;
+        if (kill + 1) % 100 == 0 {
+            eprintln!("  {} kills", kill + 1);
+        }
     }
     let tally = crew.finish()?;
     let what = format!(

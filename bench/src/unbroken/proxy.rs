@@ -148,6 +148,19 @@ impl Proxy {
         self.until("the new one has a worker", || self.worker().is_some())
     }
 
+    /// Starts a successor. That of before may be dead and not known to be: then again.
+    pub fn change_binary(&self) -> Result<(), Fault> {
+        let count = |text: &str| self.error_log().matches(text).count();
+        self.until("a successor is started", || {
+            let (begun, refused) = (count(STARTED), count(REFUSED));
+            let sent = self.signal(Signal::USR2);
+            let known = || count(STARTED) > begun || count(REFUSED) > refused;
+            sent.is_ok()
+                && self.until("the signal is obeyed", known).is_ok()
+                && count(STARTED) > begun
+        })
+    }
+
     /// Waits until the successor of `old` serves.
     pub fn wait_for_successor(&self, old: Pid) -> Result<(), Fault> {
         let said = |new: Pid| format!("master process {} serves", new.as_raw_nonzero());
@@ -161,9 +174,9 @@ impl Proxy {
     /// Kills the successor of `old` with its worker, if there is one.
     pub fn kill_successor(&self, old: Pid) -> Result<(), Fault> {
         for new in children_of(old).into_iter().filter(|pid| !is_worker(*pid)) {
-            let worker = worker_of(new);
-            send(new, Signal::KILL);
-            worker.into_iter().for_each(|worker| send(worker, Signal::KILL));
+            // It makes no more children, and those that it has are all known.
+            send(new, Signal::STOP);
+            children_of(new).into_iter().chain([new]).for_each(|pid| send(pid, Signal::KILL));
         }
         Ok(())
     }
@@ -251,6 +264,10 @@ impl Drop for Proxy {
         }
     }
 }
+
+/// What the error log says to a USR2.
+const STARTED: &str = "start new binary process";
+const REFUSED: &str = "two programs serve already";
 
 fn arguments(folder: &Path) -> [String; 6] {
     let text = |path: &Path| path.display().to_string();

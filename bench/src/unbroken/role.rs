@@ -17,7 +17,7 @@ pub enum Kind {
     Ticker,
     /// One message in flight, there and back: these see lost events.
     Message,
-    /// Both sides send as fast as the other takes it.
+    /// Both sides send without a break.
     Bulk,
     /// One side sends, the other lets it lie for a while; then the other way round.
     Blocked,
@@ -37,7 +37,9 @@ pub enum Role {
     Message {
         next: Instant,
     },
-    Bulk,
+    Bulk {
+        next: Instant,
+    },
     Blocked {
         source: Side,
         stage: Stage,
@@ -103,7 +105,7 @@ impl Role {
             Kind::Quiet => Role::Quiet,
             Kind::Ticker => Role::Ticker { next: now },
             Kind::Message => Role::Message { next: now },
-            Kind::Bulk => Role::Bulk,
+            Kind::Bulk => Role::Bulk { next: now },
             Kind::Blocked => {
                 let source = chance.side();
                 Role::Blocked { source, stage: lie(&mut ways[source.index()], chance, now) }
@@ -134,7 +136,14 @@ impl Role {
                 }
             }
             Role::Message { next } => drive_message(ways, next, now),
-            Role::Bulk => ways.iter_mut().for_each(|way| way.credit = way.got + BULK_WINDOW),
+            Role::Bulk { next } => {
+                while *next <= now {
+                    *next += TICK;
+                    let more =
+                        |way: &mut Way| (way.credit + BULK_PER_TICK).min(way.got + BULK_WINDOW);
+                    ways.iter_mut().for_each(|way| way.credit = more(way).max(way.sent));
+                }
+            }
             Role::Blocked { source, stage } => match *stage {
                 Stage::Lying { until } if now < until => {}
                 Stage::Lying { .. } => {
@@ -210,15 +219,20 @@ fn lie(way: &mut Way, chance: &mut Chance, now: Instant) -> Stage {
     Stage::Lying { until: now + LYING_MIN + Duration::from_millis(chance.below(LYING_MS)) }
 }
 
+/// The socket buffers of a blocked tunnel's peers, in bytes, so that little is enough to block it.
+pub const BLOCKED_BUFFER: usize = 32 * 1024;
+
 const TICK: Duration = Duration::from_millis(1);
 /// A tunnel of messages asks so often at most.
 const MESSAGE_PACE: Duration = Duration::from_millis(100);
 /// So much of a bulk way is on its way, in bytes: both sockets' buffers and the proxy's chunk.
 const BULK_WINDOW: u64 = 512 * 1024;
-/// More than the socket buffers of all four sockets take at first, in bytes.
-const BLOCKED_BYTES: u64 = 8 * 1024 * 1024;
-const LYING_MIN: Duration = Duration::from_millis(50);
-const LYING_MS: u64 = 400;
+/// And so much is added each millisecond: 4 MB a second, so that twenty leave room for the rest.
+const BULK_PER_TICK: u64 = 4 * 1024;
+/// More than the buffers of all four sockets take, with [`BLOCKED_BUFFER`] on our side, in bytes.
+const BLOCKED_BYTES: u64 = 2 * 1024 * 1024;
+const LYING_MIN: Duration = Duration::from_millis(200);
+const LYING_MS: u64 = 1600;
 /// What the side that ends first sends at most, in bytes.
 const HALF_MAX: u64 = 800_000;
 /// How many pieces the other side sends at most, and how often.

@@ -89,7 +89,7 @@ fn die(proxy: &Proxy, death: Death, chance: &mut Chance) -> Result<(), Fault> {
         std::thread::sleep(Duration::from_micros(chance.below(limit)));
     };
     let old = proxy.master().ok_or_else(|| Fault::Own("there is no master".to_owned()))?;
-    proxy.signal(Signal::USR2)?;
+    proxy.change_binary()?;
     match death {
         Death::Starting => wait(STARTING_MAX_US, chance),
         _ => proxy.wait_for_successor(old)?,

@@ -11,6 +11,7 @@
 //! back but the end of *all* its processes, which the socket shows, or its word that it had dropped
 //! them before it heard `Go`. At every moment at most one worker reads.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use perdura_proxy::Severity;
@@ -34,8 +35,8 @@ pub enum Leaving {
         until: Instant,
         /// Not sent yet.
         left: Vec<(u64, [i32; 2])>,
-        /// Sent, without an answer.
-        sent: Vec<u64>,
+        /// Sent, without an answer: batches in their order, at most [`BATCHES_UNDER_WAY_MAX`].
+        sent: VecDeque<Vec<u64>>,
         /// Prepared there.
         gone: Vec<u64>,
     },
@@ -78,6 +79,10 @@ enum Checked {
 /// How long a step of a move may take: the worker's freeze, the peer's answer to a batch. The tunnels
 /// stand still meanwhile.
 const STEP_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How many batches are under way: enough that neither master waits for the other while its worker
+/// prepares, few enough for the buffer of a socket.
+const BATCHES_UNDER_WAY_MAX: usize = 8;
 
 /// How long they wait after a move that was given up: a worker that died has a successor soon.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -128,30 +133,44 @@ impl Master {
             return self.thaw(Checked::No);
         };
         let Leaving::Freezing { since } = link.leaving else { return };
-        let (sent, gone) = (Vec::new(), Vec::new());
+        let (sent, gone) = (VecDeque::new(), Vec::new());
         link.leaving = Leaving::Sending { since, until: since + STEP_TIME_MAX, left, sent, gone };
         match link.say(&Word::Offer, &[self.table.fd().as_fd()]) {
-            Ok(()) => self.send_next_batch(Vec::new()),
+            Ok(()) => self.send_batches(),
             Err(_) => self.abort_leaving("they cannot be offered"),
         }
     }
 
-    /// The last batch is prepared, but for what was refused.
-    pub(super) fn send_next_batch(&mut self, not_taken: Vec<u64>) {
+    /// The oldest batch is prepared, but for what was refused.
+    pub(super) fn batch_prepared(&mut self, not_taken: Vec<u64>) {
         let Some(link) = &mut self.link else { return };
-        let Leaving::Sending { until, left, sent, gone, .. } = &mut link.leaving else { return };
-        gone.extend(sent.drain(..).filter(|name| !not_taken.contains(name)));
+        let Leaving::Sending { until, sent, gone, .. } = &mut link.leaving else { return };
+        let batch = sent.pop_front().unwrap_or_default();
+        gone.extend(batch.into_iter().filter(|name| !not_taken.contains(name)));
+        *until = Instant::now() + STEP_TIME_MAX;
         link.refused.extend(not_taken);
-        if left.is_empty() {
+        self.send_batches();
+    }
+
+    /// Sends as much as may be under way; when nothing is left to wait for, all is let go.
+    fn send_batches(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let Leaving::Sending { left, sent, .. } = &mut link.leaving else { return };
+        let mut next = Vec::new();
+        while sent.len() < BATCHES_UNDER_WAY_MAX && !left.is_empty() {
+            let batch = left.split_off(left.len().saturating_sub(BATCH_MAX));
+            sent.push_back(batch.iter().map(|(name, _)| *name).collect());
+            next.push(batch);
+        }
+        if sent.is_empty() {
             return self.let_go();
         }
-        let batch = left.split_off(left.len().saturating_sub(BATCH_MAX));
-        *sent = batch.iter().map(|(name, _)| *name).collect();
-        *until = Instant::now() + STEP_TIME_MAX;
-        let legs: Vec<_> = batch.iter().flat_map(|(_, legs)| legs.map(borrow)).collect();
-        let word = Word::Batch { names: sent.clone() };
-        if link.say(&word, &legs).is_err() {
-            self.abort_leaving("they cannot be sent");
+        for batch in next {
+            let legs: Vec<_> = batch.iter().flat_map(|(_, legs)| legs.map(borrow)).collect();
+            let word = Word::Batch { names: batch.iter().map(|(name, _)| *name).collect() };
+            if link.say(&word, &legs).is_err() {
+                return self.abort_leaving("they cannot be sent");
+            }
         }
     }
 

@@ -133,7 +133,7 @@ impl Master {
             Word::Offer => self.take_offer(with),
             Word::Batch { names } => self.take_batch(&names, with),
             Word::Go => self.take_over(),
-            Word::Prepared { refused } => self.send_next_batch(refused),
+            Word::Prepared { refused } => self.batch_prepared(refused),
             Word::Live { count } => self.release_gone(count),
             // Only at a start, before there is a link.
             Word::Sockets { .. } => {}

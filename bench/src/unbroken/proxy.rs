@@ -20,7 +20,7 @@ use crate::head::Head;
 
 /// How long anything may take that the proxy is told to do.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK_INTERVAL: Duration = Duration::from_micros(500);
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// How many bytes of its last words are shown.
 const SAID_MAX: usize = 3000;
 /// The descriptors that a process may have at most.

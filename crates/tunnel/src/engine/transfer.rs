@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use super::recover::check_legs;
-use super::repair::check;
+use super::repair::{check, relay_of};
 use super::{Engine, NOTE_MAX};
 use crate::poll::Leg;
 use crate::table::{CHUNK_BYTES, Constant, Mark, RecordFault, State, Table, TunnelId};
@@ -132,12 +132,16 @@ impl Engine {
         taken.keep();
         self.len += 1;
         self.wheel.sync(now_ms);
-        // Nobody says again what has come meanwhile.
         record.unmark(Mark::Kick);
         if record.waits() {
             self.more.push_back(id);
         }
-        self.kick(id);
+        // What has come meanwhile and what can be sent make events by the registration. But nobody
+        // says again that a drain has begun, nor what a record layer holds.
+        let is_draining = relay_of(&table, id.index, record).is_ok_and(|it| it.is_draining());
+        if is_draining || constant.tls.any() {
+            self.kick(id);
+        }
         self.arm(id);
         Ok(self.adopted(id, &constant))
     }

@@ -7,6 +7,7 @@ use crate::config::Address;
 use crate::socket::Socket;
 use crate::tls::{Ahead, Session, Wire};
 use bytes::BytesMut;
+use perdura_tunnel::Lodging;
 use perdura_tunnel::tls::Secrets;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use std::cell::{Cell, RefCell};
@@ -71,12 +72,30 @@ impl Channel {
         Self::over(Socket::accepted(fd, is_tcp))
     }
 
-    /// A new connection to an upstream server.
+    /// Begins a connection to an upstream server; [`connected`](Self::connected) waits for it.
     ///
     /// # Errors
     /// Those of [`Socket::connect`].
-    pub async fn connect(address: &Address) -> io::Result<Self> {
-        Socket::connect(address).await.map(Self::over)
+    pub fn connect(address: &Address) -> io::Result<Self> {
+        Socket::connect(address).map(Self::over)
+    }
+
+    /// Waits for the connection attempt.
+    ///
+    /// # Errors
+    /// The one that it ended with.
+    pub async fn connected(&self) -> io::Result<()> {
+        self.socket.connected().await
+    }
+
+    /// It may become a leg: registers it where its tunnel will be, unless it is registered already.
+    pub fn expect(&self, lodge: impl FnOnce(BorrowedFd<'_>) -> io::Result<Lodging>) {
+        self.socket.expect(lodge);
+    }
+
+    /// It does not become a leg.
+    pub fn unexpect(&mut self) {
+        self.socket.unexpect();
     }
 
     /// The same connection, whose bytes go through `session` from here on.
@@ -102,7 +121,9 @@ impl Channel {
         address: &Address,
         prepare: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     ) -> io::Result<Self> {
-        Socket::connect_prepared(address, prepare).await.map(Self::over)
+        let channel = Self::over(Socket::connect_prepared(address, prepare)?);
+        channel.connected().await?;
+        Ok(channel)
     }
 
     /// Whether both ends have the same address: then the connection leads to this machine.
@@ -361,7 +382,9 @@ mod tests {
     async fn pair() -> (Channel, std::net::TcpStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::Inet(listener.local_addr().unwrap());
-        (Channel::connect(&address).await.unwrap(), listener.accept().unwrap().0)
+        let near = Channel::connect(&address).unwrap();
+        near.connected().await.unwrap();
+        (near, listener.accept().unwrap().0)
     }
 
     fn run(test: impl Future<Output = ()>) {

@@ -5,10 +5,12 @@
 //! here: buffers, time limits, what the bytes mean (`channel`).
 
 use crate::config::Address;
+use perdura_tunnel::{Lodging, Readiness};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::cell::{Cell, OnceCell};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use tokio::io::unix::AsyncFd;
@@ -18,11 +20,18 @@ use tokio::io::{Interest, Ready};
 /// `ready` is to be awaited before the next.
 pub struct Socket {
     /// Stands before the descriptor, so that the registration ends first.
-    watch: OnceCell<AsyncFd<Number>>,
+    watch: OnceCell<Watch>,
     /// Not registered, and known to have nothing to read: a try would be in vain.
     is_dry: Cell<bool>,
     is_tcp: bool,
     fd: OwnedFd,
+}
+
+/// Where it is registered.
+enum Watch {
+    Runtime(AsyncFd<Number>),
+    /// In the tunnel engine's epoll instance, under the name of the tunnel that may come of it.
+    Engine(Lodging),
 }
 
 /// The number of a descriptor that the `Socket` beside it owns.
@@ -40,19 +49,19 @@ impl Socket {
         Self { watch: OnceCell::new(), is_dry: Cell::new(false), is_tcp, fd }
     }
 
-    /// Connects to `address`.
+    /// Begins to connect to `address`; [`connected`](Self::connected) waits for the end of it.
     ///
     /// # Errors
-    /// Those of `socket` and `connect`, and the one that the connection attempt ended with.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
-        Self::connect_prepared(address, |_| Ok(())).await
+    /// Those of `socket` and `connect`.
+    pub fn connect(address: &Address) -> io::Result<Self> {
+        Self::connect_prepared(address, |_| Ok(()))
     }
 
-    /// Connects to `address` by a socket that `prepare` has set up.
+    /// The same by a socket that `prepare` has set up.
     ///
     /// # Errors
     /// Those of [`Socket::connect`], and what `prepare` says.
-    pub async fn connect_prepared(
+    pub fn connect_prepared(
         address: &Address,
         prepare: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     ) -> io::Result<Self> {
@@ -80,22 +89,25 @@ impl Socket {
         let is_tcp = matches!(address, Address::Inet(_));
         let socket = Self { watch: OnceCell::new(), is_dry: Cell::new(true), is_tcp, fd };
         match begun {
-            Ok(()) => Ok(socket),
-            Err(Errno::INPROGRESS | Errno::INTR) => socket.connected().await,
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Waits for the connection attempt. A peer on this machine has answered it by now.
-    async fn connected(self) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The one that it ended with.
+    pub async fn connected(&self) -> io::Result<()> {
         if net::getpeername(&self.fd).is_ok() {
-            return Ok(self);
+            return Ok(());
         }
+        self.forget(Interest::WRITABLE);
         loop {
             self.ready(Interest::WRITABLE).await?;
             net::sockopt::socket_error(&self.fd)??;
             match net::getpeername(&self.fd) {
-                Ok(_) => return Ok(self),
+                Ok(_) => return Ok(()),
                 // A false alarm.
                 Err(Errno::NOTCONN) => self.forget(Interest::WRITABLE),
                 Err(error) => return Err(error.into()),
@@ -148,15 +160,20 @@ impl Socket {
         call: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<T>,
     ) -> io::Result<T> {
         let fd = self.fd.as_fd();
-        if let Some(watch) = self.watch.get() {
-            return watch.try_io(interest, |_| call(fd).map_err(io::Error::from));
-        }
-        if interest.is_readable() && self.is_dry.get() {
+        let in_vain = match self.watch.get() {
+            Some(Watch::Runtime(watch)) => {
+                return watch.try_io(interest, |_| call(fd).map_err(io::Error::from));
+            }
+            Some(Watch::Engine(lodging)) if interest.is_readable() => !lodging.readiness().readable,
+            Some(Watch::Engine(lodging)) => !lodging.readiness().writable,
+            None => interest.is_readable() && self.is_dry.get(),
+        };
+        if in_vain {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let result = call(fd);
-        if interest.is_readable() && matches!(result, Err(Errno::AGAIN)) {
-            self.is_dry.set(true);
+        if matches!(result, Err(Errno::AGAIN)) {
+            self.forget(interest);
         }
         result.map_err(io::Error::from)
     }
@@ -166,10 +183,12 @@ impl Socket {
     /// fail, so it is shown one. That the peer has closed is not forgotten by this.
     fn forget(&self, interest: Interest) {
         match self.watch.get() {
-            Some(watch) => {
+            Some(Watch::Runtime(watch)) => {
                 let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
                 let _ = watch.try_io(interest, |_| nothing());
             }
+            Some(Watch::Engine(lodging)) if interest.is_readable() => lodging.set_drained(),
+            Some(Watch::Engine(lodging)) => lodging.set_full(),
             None => self.is_dry.set(self.is_dry.get() || interest.is_readable()),
         }
     }
@@ -181,10 +200,36 @@ impl Socket {
 
     /// Waits until a try is worth it.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        self.watch()?.ready(interest).await.map(|guard| guard.ready())
+        match self.watch()? {
+            Watch::Runtime(watch) => watch.ready(interest).await.map(|guard| guard.ready()),
+            Watch::Engine(lodging) => {
+                let (reads, writes) = (interest.is_readable(), interest.is_writable());
+                let ready = poll_fn(|context| lodging.poll(context, reads, writes)).await;
+                Ok(ready_of(ready))
+            }
+        }
     }
 
-    fn watch(&self) -> io::Result<&AsyncFd<Number>> {
+    /// Registers it where its tunnel will be, if it becomes one and is registered nowhere yet. A
+    /// failure is none: the runtime will be asked instead.
+    pub fn expect(&self, lodge: impl FnOnce(BorrowedFd<'_>) -> io::Result<Lodging>) {
+        if self.watch.get().is_none()
+            && let Ok(lodging) = lodge(self.fd.as_fd())
+        {
+            // It was empty just now.
+            let _ = self.watch.set(Watch::Engine(lodging));
+        }
+    }
+
+    /// No tunnel comes of it.
+    pub fn unexpect(&mut self) {
+        if matches!(self.watch.get(), Some(Watch::Engine(_))) {
+            self.watch = OnceCell::new();
+            self.is_dry.set(false);
+        }
+    }
+
+    fn watch(&self) -> io::Result<&Watch> {
         if let Some(watch) = self.watch.get() {
             return Ok(watch);
         }
@@ -192,15 +237,29 @@ impl Socket {
         // SAFETY: the descriptor is owned by this value, which gives it away only after the
         // registration has ended (`into_fd`, and the order of the fields), and never replaces it.
         let watch = unsafe { AsyncFd::register(number) }?;
-        Ok(self.watch.get_or_init(|| watch))
+        Ok(self.watch.get_or_init(|| Watch::Runtime(watch)))
     }
 
     /// The descriptor, out of the runtime's hands.
     pub fn into_fd(self) -> OwnedFd {
         let Self { watch, fd, .. } = self;
-        drop(watch);
+        if let Some(Watch::Engine(lodging)) = watch.into_inner() {
+            lodging.stay();
+        }
         fd
     }
+}
+
+/// The engine's words in the runtime's.
+fn ready_of(readiness: Readiness) -> Ready {
+    let Readiness { readable, writable, ended, failed } = readiness;
+    let all = [
+        (readable, Ready::READABLE),
+        (writable, Ready::WRITABLE),
+        (ended, Ready::READ_CLOSED),
+        (failed, Ready::ERROR),
+    ];
+    all.into_iter().filter(|(is, _)| *is).fold(Ready::EMPTY, |sum, (_, one)| sum | one)
 }
 
 impl AsFd for Socket {
@@ -225,7 +284,8 @@ mod tests {
         run(async {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = Address::Inet(listener.local_addr().unwrap());
-            let near = Socket::connect(&address).await.unwrap();
+            let near = Socket::connect(&address).unwrap();
+            near.connected().await.unwrap();
             let (mut far, _) = listener.accept().unwrap();
             assert!(near.watch.get().is_none());
             assert_eq!(near.try_write(b"abc").unwrap(), 3);
@@ -263,7 +323,8 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = Address::Inet(listener.local_addr().unwrap());
             drop(listener);
-            let error = Socket::connect(&address).await.err().unwrap();
+            let near = Socket::connect(&address).unwrap();
+            let error = near.connected().await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         });
     }

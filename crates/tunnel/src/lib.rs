@@ -30,8 +30,8 @@ mod wheel;
 
 pub use close::Close;
 pub use engine::{
-    AdoptFault, Adopted, Batch, Death, Drain, Dropped, Engine, Framing, Handoff, Keeping, NOTE_MAX,
-    Prepared, Recovered, Refused, Report, TakenOver, TransferFault,
+    AdoptFault, Adopted, Batch, Death, Drain, Dropped, Engine, Framing, Handoff, Keeping, Lodging,
+    NOTE_MAX, Prepared, Readiness, Recovered, Refused, Report, TakenOver, TransferFault,
 };
 pub use seats::{Seat, Seats};
 pub use side::Side;

@@ -9,7 +9,7 @@ mod notes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::table::{RecordFault, State, Table};
+use crate::table::{RecordFault, State, Table, TunnelId};
 use chunks::Chunks;
 use notes::Notes;
 
@@ -25,6 +25,7 @@ pub struct Seats {
 #[derive(Debug)]
 pub struct Seat {
     index: u32,
+    generation: u32,
     /// `None` once an engine has taken the record over.
     seats: Option<Arc<Seats>>,
 }
@@ -83,8 +84,10 @@ impl Seats {
             }
             None => return None,
         };
+        // Its name is its own, whether it becomes a tunnel or not.
+        let generation = self.table.record(index)?.renew();
         records.in_use += 1;
-        Some(Seat { index, seats: Some(Arc::clone(self)) })
+        Some(Seat { index, generation, seats: Some(Arc::clone(self)) })
     }
 
     /// Records that are reserved or hold a tunnel.
@@ -157,6 +160,11 @@ impl Seats {
 impl Seat {
     pub(crate) fn index(&self) -> u32 {
         self.index
+    }
+
+    /// What a tunnel in this seat is called.
+    pub(crate) fn id(&self) -> TunnelId {
+        TunnelId { index: self.index, generation: self.generation }
     }
 
     /// Whether it was reserved in `seats`.

@@ -22,9 +22,15 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Connects to `address`.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
-        Ok(Self::new(Channel::connect(address).await?, address))
+    /// Connects to `address`; `begun` sees the connection before anything is waited for.
+    ///
+    /// # Errors
+    /// Those of the system calls, and the one that the attempt ended with.
+    pub async fn connect(address: &Address, begun: impl FnOnce(&Channel)) -> io::Result<Self> {
+        let channel = Channel::connect(address)?;
+        begun(&channel);
+        channel.connected().await?;
+        Ok(Self::new(channel, address))
     }
 
     /// A connection that has just been made.

@@ -7,6 +7,7 @@ use super::outgoing::{self, Heading};
 use super::pool::Kin;
 use super::resolve::{self, Unresolved};
 use super::{Group, Lease, Outcome, Pass, Released, ShownUrl, Upstream, incoming};
+use crate::channel::Channel;
 use crate::config::Address;
 use crate::error_log;
 use crate::front::Client;
@@ -19,7 +20,7 @@ use crate::response::Response;
 use crate::upgrade::{self, Offer};
 use crate::worker::Thread;
 use bytes::BytesMut;
-use perdura_tunnel::Seat;
+use perdura_tunnel::{Seat, Side};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +34,19 @@ pub enum Passed {
     Refused(Client, Box<Request>, u16),
     /// The client's body could not be read.
     BadBody(Client, Box<Request>, BodyFault),
+}
+
+impl Passed {
+    /// The client, if it is still one.
+    fn client(&mut self) -> Option<&mut Client> {
+        match self {
+            Self::Tunnel => None,
+            Self::Gone(client, _)
+            | Self::Response(client, ..)
+            | Self::Refused(client, ..)
+            | Self::BadBody(client, ..) => Some(client),
+        }
+    }
 }
 
 /// How an exchange ended, before the pieces are put together.
@@ -74,14 +88,19 @@ pub async fn exchange(
         Err(_) => return Passed::Gone(client, request),
     };
     let Ready { aim, offer, seat, head } = ready;
-    match try_peers(&mut client, &mut request, &aim, (&head, offer.may_switch()), thread).await {
+    let peers = try_peers(&mut client, &mut request, &aim, (&head, seat.as_ref()), thread);
+    let mut passed = match peers.await {
         Ended::Answer(answer) => {
             conclude(client, request, pass, thread, *answer, (offer, seat, aim)).await
         }
         Ended::Gone => Passed::Gone(client, request),
         Ended::Refused(status) => Passed::Refused(client, request, status),
         Ended::BadBody(fault) => Passed::BadBody(client, request, fault),
+    };
+    if let Some(client) = passed.client() {
+        client.channel.unexpect();
     }
+    passed
 }
 
 /// Whom a request goes to, once names have addresses, and what it asks for there.
@@ -161,7 +180,7 @@ async fn try_peers(
     client: &mut Client,
     request: &mut Request,
     aim: &Aim,
-    (head, may_switch): (&BytesMut, bool),
+    (head, seat): (&BytesMut, Option<&Seat>),
     thread: &Rc<Thread>,
 ) -> Ended {
     let mut turn = aim.group.turn(request);
@@ -186,26 +205,25 @@ async fn try_peers(
             ..Attempt::default()
         });
         left = left.saturating_sub(1);
-        let mut failure =
-            match attempt(client, request, aim, head, (lease, may_switch), thread).await {
-                Ok(answer) => match status_failure(request, &answer, left) {
-                    None => return Ended::Answer(Box::new(answer)),
-                    Some(failure) => {
-                        let attempt = request.attempt();
-                        attempt.response_time = Some(answer.began.elapsed());
-                        fail(request, answer.lease, &failure, shown_url(aim, &shown));
-                        failure
-                    }
-                },
-                Err(ended) => match ended {
-                    AttemptEnd::Gone => return Ended::Gone,
-                    AttemptEnd::BadBody(fault) => return Ended::BadBody(fault),
-                    AttemptEnd::Failed(lease, failure) => {
-                        fail(request, lease, &failure, shown_url(aim, &shown));
-                        failure
-                    }
-                },
-            };
+        let mut failure = match attempt(client, request, aim, head, (lease, seat), thread).await {
+            Ok(answer) => match status_failure(request, &answer, left) {
+                None => return Ended::Answer(Box::new(answer)),
+                Some(failure) => {
+                    let attempt = request.attempt();
+                    attempt.response_time = Some(answer.began.elapsed());
+                    fail(request, answer.lease, &failure, shown_url(aim, &shown));
+                    failure
+                }
+            },
+            Err(ended) => match ended {
+                AttemptEnd::Gone => return Ended::Gone,
+                AttemptEnd::BadBody(fault) => return Ended::BadBody(fault),
+                AttemptEnd::Failed(lease, failure) => {
+                    fail(request, lease, &failure, shown_url(aim, &shown));
+                    failure
+                }
+            },
+        };
         // A kept connection that the server had closed says nothing about the server.
         if failure.was_reused && failure.bit == NextUpstream::ERROR {
             left += 1;
@@ -278,7 +296,7 @@ async fn attempt(
     request: &mut Request,
     aim: &Aim,
     head: &BytesMut,
-    (lease, may_switch): (Lease, bool),
+    (lease, seat): (Lease, Option<&Seat>),
     thread: &Rc<Thread>,
 ) -> Result<Answer, AttemptEnd> {
     let kin = Kin::new(&aim.group, Arc::as_ptr(&request.location) as usize);
@@ -286,13 +304,13 @@ async fn attempt(
     let peer = &aim.group.peer(lease.index()).address;
     let url = shown_url(aim, aim.group.shown(lease.index()));
     // What may become a tunnel begins on a connection of its own (T3).
-    let kept = match may_switch {
-        true => None,
-        false => thread.pool().get(&kin, peer),
+    let kept = match seat {
+        Some(_) => None,
+        None => thread.pool().get(&kin, peer),
     };
     let upstream = match kept {
         Some(upstream) => upstream,
-        None => match connect(client, request, peer, url).await {
+        None => match connect(client, request, peer, url, (seat, thread)).await {
             Ok(upstream) => upstream,
             Err(None) => return Err(AttemptEnd::Gone),
             Err(Some(failure)) => return Err(AttemptEnd::Failed(lease, failure)),
@@ -329,9 +347,18 @@ async fn connect(
     request: &Request,
     peer: &Address,
     url: ShownUrl<'_>,
+    (seat, thread): (Option<&Seat>, &Thread),
 ) -> Result<Upstream, Option<Failure>> {
+    if let Some(seat) = seat {
+        thread.expect(&client.channel, seat, Side::Client);
+    }
+    let begun = |upstream: &Channel| {
+        if let Some(seat) = seat {
+            thread.expect(upstream, seat, Side::Upstream);
+        }
+    };
     let limit = Duration::from_millis(request.location.proxy.proxy_connect_timeout.0);
-    let connecting = tokio::time::timeout(limit, Upstream::connect(peer));
+    let connecting = tokio::time::timeout(limit, Upstream::connect(peer, begun));
     let watches = !request.location.proxy.proxy_ignore_client_abort.0;
     let connected = tokio::select! {
         biased;
@@ -365,11 +392,12 @@ async fn conclude(
     mut request: Box<Request>,
     pass: &Arc<Pass>,
     thread: &Rc<Thread>,
-    answer: Answer,
+    mut answer: Answer,
     (offer, seat, aim): (Offer, Option<Seat>, Aim),
 ) -> Passed {
     request.upstream_head = Some(Rc::clone(&answer.head));
     if answer.head.status() != 101 {
+        answer.upstream.channel.unexpect();
         return match incoming::framing(&request, &answer.head) {
             Ok(framing) => {
                 let answer = Answer { uri: aim.uri, ..answer };

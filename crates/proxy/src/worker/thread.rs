@@ -6,6 +6,7 @@ use super::obey::{self, Master};
 use super::roll::Word;
 use super::tasks::{self, Task};
 use super::{Life, Shared, tunnels};
+use crate::channel::Channel;
 use crate::config::Config;
 use crate::modules::error_log::Severity;
 use crate::request::Request;
@@ -13,7 +14,7 @@ use crate::resolver::Resolvers;
 use crate::upgrade::{self, Ends, Switched};
 use crate::upstream::Pool;
 use bytes::BytesMut;
-use perdura_tunnel::{Close, Death, Engine, Handoff, Seat, Seats};
+use perdura_tunnel::{Close, Death, Engine, Handoff, Seat, Seats, Side};
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -90,6 +91,11 @@ impl Thread {
         if !self.ending.get() {
             begins.await;
         }
+    }
+
+    /// Registers a connection that may become a leg where its tunnel will be.
+    pub fn expect(&self, channel: &Channel, seat: &Seat, side: Side) {
+        channel.expect(|socket| self.engine.borrow().expect(seat, side, socket));
     }
 
     /// Gives two connections to the engine.

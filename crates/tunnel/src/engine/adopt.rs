@@ -5,14 +5,18 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::turn::{Urge, Wire};
+use super::turn::{Outcome, Urge, Wire};
 use super::{AdoptFault, Engine, Framing, Handoff, Keeping, NOTE_MAX, Refused};
 use crate::kernel::Hint;
-use crate::poll::Leg;
+use crate::poll::{Event, Leg};
 use crate::relay::Frames;
 use crate::table::{CHUNK_BYTES, Constant, Mark, Progress, Record, State, Tls, Token, TunnelId};
 use crate::tls::{CONTENT_MAX, Keyring, Owner, Secrets, blocks_of};
 use crate::{Seats, Side};
+
+/// What a leg that was registered before the switch has said and nobody has tried; `None` if it was
+/// not.
+type Lodged = Option<u32>;
 
 /// What was reserved for a hand-over; given back unless it goes live.
 struct Reserved<'s> {
@@ -28,7 +32,10 @@ impl Engine {
     /// # Errors
     /// Gives everything back, unchanged.
     pub fn adopt(&mut self, handoff: Handoff, now_ms: u64) -> Result<TunnelId, Box<Refused>> {
-        match self.go_live(&handoff, now_ms) {
+        let legs = handoff.legs.each_ref().map(|leg| Leg::from_number(leg.as_raw_fd()));
+        let lodged = Side::BOTH
+            .map(|side| self.anteroom.leave(Token { id: handoff.seat.id(), side }, legs[side]));
+        match self.go_live(&handoff, lodged, now_ms) {
             Err(fault) => Err(Box::new(Refused { fault, handoff })),
             Ok(id) => {
                 // The record owns them now; `end` closes them.
@@ -36,25 +43,28 @@ impl Engine {
                 handoff.seat.occupy();
                 self.len += 1;
                 self.wheel.sync(now_ms);
-                self.after_going_live(id, now_ms);
+                self.after_going_live(id, lodged, now_ms);
                 self.drain_late(id, now_ms);
                 Ok(id)
             }
         }
     }
 
-    fn go_live(&mut self, handoff: &Handoff, now_ms: u64) -> Result<TunnelId, AdoptFault> {
+    fn go_live(
+        &mut self,
+        handoff: &Handoff,
+        lodged: [Lodged; 2],
+        now_ms: u64,
+    ) -> Result<TunnelId, AdoptFault> {
         if !handoff.seat.is_of(&self.seats) {
             return Err(AdoptFault::ForeignSeat);
         }
-        let index = handoff.seat.index();
+        let id = handoff.seat.id();
         let table = std::sync::Arc::clone(&self.table);
-        let record = table.record(index).ok_or(AdoptFault::ForeignSeat)?;
-        let generation = record.generation().wrapping_add(1).max(1);
-        let id = TunnelId { index, generation };
+        let record = table.record(id.index).ok_or(AdoptFault::ForeignSeat)?;
         let seats = std::sync::Arc::clone(&self.seats);
         let reserved = Reserved::take(&seats, handoff)?;
-        let constant = self.constant(handoff, generation, &reserved)?;
+        let constant = self.constant(handoff, id.generation, &reserved)?;
         record.write(&constant, self.thread);
         if let Framing::WebSocket { head } = handoff.framing {
             record.start_frames(Side::Client, Frames::starting_at(0));
@@ -65,9 +75,13 @@ impl Engine {
         }
         reserved.fill(self, record, handoff);
         record.set_active_ms(now_ms);
-        self.table.raise_high_water(index);
+        self.table.raise_high_water(id.index);
+        // Nobody will say again what a registered leg has said already: if this worker dies, the
+        // next one tries.
+        record.mark(Mark::Kick);
         record.set_state(State::Live);
-        if let Err(error) = self.register(record, id) {
+        let new = Side::BOTH.into_iter().filter(|&side| lodged[side].is_none());
+        if let Err(error) = self.register_legs(record, id, new) {
             record.set_state(State::Free);
             if constant.tls.any() {
                 self.forget_keys(record, id);
@@ -137,7 +151,16 @@ impl Engine {
     }
 
     pub(super) fn register(&self, record: &Record, id: TunnelId) -> std::io::Result<()> {
-        for side in Side::BOTH {
+        self.register_legs(record, id, Side::BOTH)
+    }
+
+    fn register_legs(
+        &self,
+        record: &Record,
+        id: TunnelId,
+        sides: impl IntoIterator<Item = Side>,
+    ) -> std::io::Result<()> {
+        for side in sides {
             let leg = Leg::from_number(record.leg(side));
             if let Err(error) = self.epoll.add(leg, Token { id, side }.pack()) {
                 for side in Side::BOTH {
@@ -150,12 +173,27 @@ impl Engine {
         Ok(())
     }
 
-    fn after_going_live(&mut self, id: TunnelId, now_ms: u64) {
-        self.turn(id, now_ms, |turn| {
-            // What the peers sent already makes an event by the registration.
-            turn.urge(Side::Client, Urge::Flush);
-            turn.urge(Side::Upstream, Urge::Flush);
+    fn after_going_live(&mut self, id: TunnelId, lodged: [Lodged; 2], now_ms: u64) {
+        let turned = self.run(id, now_ms, |turn| {
+            for side in Side::BOTH {
+                // What a peer sent already makes an event by the registration, unless the leg was
+                // registered before.
+                turn.urge(side, Urge::Flush);
+                let said = Event { token: 0, mask: lodged[side].unwrap_or(0) };
+                if said.finned() {
+                    turn.finned(side);
+                }
+                if said.readable() {
+                    turn.urge(side, Urge::ReadDry);
+                }
+            }
         });
+        let table = std::sync::Arc::clone(&self.table);
+        let (Some(turned), Some(record)) = (turned, table.named(id)) else { return };
+        record.unmark(Mark::Kick);
+        if turned.outcome != [Outcome::Rest; 2] {
+            self.wait(id, turned, now_ms);
+        }
         self.arm(id);
     }
 }

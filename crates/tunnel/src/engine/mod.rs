@@ -6,6 +6,7 @@
 //! in what it waits on.
 
 mod adopt;
+mod anteroom;
 mod desk;
 mod drain;
 mod end;
@@ -24,10 +25,13 @@ mod turn;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) use adopt::start_lanes;
+use anteroom::Anteroom;
+pub use anteroom::{Lodging, Readiness};
 #[cfg(not(test))]
 use desk::Desk;
 #[cfg(test)]
@@ -52,7 +56,8 @@ use crate::{Seats, Table};
 
 /// The engine of one worker thread. Dropping it closes its epoll instance and no tunnel.
 pub struct Engine {
-    epoll: Epoll,
+    epoll: Rc<Epoll>,
+    anteroom: Rc<Anteroom>,
     table: Arc<Table>,
     seats: Arc<Seats>,
     thread: u16,
@@ -145,7 +150,8 @@ impl Engine {
     ) -> Engine {
         debug_assert_eq!(State::Free as u32, 0, "a fresh memfd is full of free records");
         Engine {
-            epoll,
+            epoll: Rc::new(epoll),
+            anteroom: Rc::default(),
             table,
             seats,
             thread,

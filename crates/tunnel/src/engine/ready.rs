@@ -44,6 +44,9 @@ impl Engine {
     #[inline]
     fn handle(&mut self, event: Event, now_ms: u64) {
         let Some(Token { id, side }) = Token::unpack(event.token) else { return };
+        if self.live(id).is_none() {
+            return self.anteroom.stir(event);
+        }
         self.turn(id, now_ms, |turn| {
             if event.finned() {
                 turn.finned(side);
@@ -100,7 +103,7 @@ impl Engine {
     }
 
     /// Marks a tunnel as waiting, and puts it in a list unless it is in one.
-    fn wait(&mut self, id: TunnelId, turned: Turned, now_ms: u64) {
+    pub(super) fn wait(&mut self, id: TunnelId, turned: Turned, now_ms: u64) {
         let table = std::sync::Arc::clone(&self.table);
         let Some(record) = table.named(id) else { return };
         let waited = record.waits();
@@ -130,7 +133,7 @@ impl Engine {
     /// One turn of a tunnel; ends it if nothing can move any more. `None` if it is not, or no
     /// longer, live here.
     #[inline]
-    fn run(
+    pub(super) fn run(
         &mut self,
         id: TunnelId,
         now_ms: u64,

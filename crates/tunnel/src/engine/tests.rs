@@ -634,15 +634,21 @@ fn two_threads_share_a_pool_that_is_too_small_for_both() {
     let (mut outer, mut workers) = (Vec::new(), Vec::new());
     for thread in 0..2 {
         let (table, seats) = (Arc::clone(&rig.table), Arc::clone(&rig.seats));
-        let mut engine = Engine::new(table, seats, thread).unwrap();
+        let mut handed = Vec::new();
         for _ in 0..4 {
             let ((client, near), (upstream, far)) = (tcp_pair(), tcp_pair());
-            engine.adopt(rig.handoff([near.into(), far.into()]), 0).unwrap();
+            handed.push(rig.handoff([near.into(), far.into()]));
             client.set_nonblocking(true).unwrap();
             upstream.set_nonblocking(true).unwrap();
             outer.push((client, upstream, 0_usize, 0_usize));
         }
-        workers.push(std::thread::spawn(move || work_until_empty(engine)));
+        workers.push(std::thread::spawn(move || {
+            let mut engine = Engine::new(table, seats, thread).unwrap();
+            for handoff in handed {
+                engine.adopt(handoff, 0).unwrap();
+            }
+            work_until_empty(engine);
+        }));
     }
     let total = 6_000_000;
     let mut buffer = vec![0; 20_000];

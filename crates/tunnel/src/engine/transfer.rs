@@ -81,9 +81,9 @@ impl Engine {
         let mut taken =
             Taken { seats: Arc::clone(&self.seats), note: None, chunks: [None; 2], vault: None };
         let note = self.copy_note(other, &constant, &mut taken)?;
-        let generation = ours.generation().wrapping_add(1).max(1);
+        let own = seat.id();
         let constant = Constant {
-            generation,
+            generation: own.generation,
             legs: legs.each_ref().map(OwnedFd::as_raw_fd),
             note_granule: note,
             ..constant
@@ -108,8 +108,7 @@ impl Engine {
         ours.unmark(Mark::Registered);
         let checked = check(&self.table, seat.index(), ours)?;
         check_legs(&self.table, seat.index(), ours, &checked)?;
-        let id = TunnelId { index: seat.index(), generation };
-        Ok(Prepared { seat, legs, id, taken })
+        Ok(Prepared { seat, legs, id: own, taken })
     }
 
     /// Makes a prepared tunnel live; from here on it is read.

@@ -123,6 +123,11 @@ impl Event {
         self.mask & END as u32 != 0
     }
 
+    /// The connection has failed.
+    pub(crate) fn failed(self) -> bool {
+        self.mask & (libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+
     /// The peer's FIN has come, for certain: after a reset the kernel reports the same, with an
     /// error.
     #[inline]

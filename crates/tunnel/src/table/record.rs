@@ -183,6 +183,14 @@ impl Record {
         Ok(constant)
     }
 
+    /// Gives a record that is reserved the generation of its next tunnel.
+    pub(crate) fn renew(&self) -> u32 {
+        debug_assert_eq!(self.state(), Some(State::Free));
+        let generation = self.generation().wrapping_add(1).max(1);
+        self.generation.store(generation, Ordering::Relaxed);
+        generation
+    }
+
     pub(crate) fn generation(&self) -> u32 {
         self.generation.load(Ordering::Relaxed)
     }

@@ -79,6 +79,7 @@ impl Master {
 
     pub(super) fn take_batch(&mut self, names: &[u64], with: Vec<OwnedFd>) {
         let Some(link) = &mut self.link else { return };
+        let socket = link.socket().number();
         let (Coming::Offered { table, tunnels, until }, Place::Living(worker)) =
             (&mut link.coming, &self.worker)
         else {
@@ -99,7 +100,8 @@ impl Master {
         let named = names.iter().zip(legs);
         let batch: Vec<_> =
             named.map(|(name, (client, upstream))| (*name, client, upstream)).collect();
-        let order = ToWorker::Prepare { table: table.number(), coming: batch.clone() };
+        let (table, link) = (table.number(), Some(socket));
+        let order = ToWorker::Prepare { table, link, coming: batch.clone() };
         if worker.tell(&order).is_err() {
             self.forget_coming();
             return self.say_to_peer(&Word::Abort);
@@ -181,7 +183,10 @@ impl Master {
         tunnels.retain(|(_, client, _)| !live.contains(client));
         let orders: Vec<_> = tunnels
             .chunks(BATCH_MAX)
-            .map(|coming| ToWorker::Prepare { table: table.number(), coming: coming.to_vec() })
+            .map(|coming| {
+                let (table, coming) = (table.number(), coming.to_vec());
+                ToWorker::Prepare { table, link: None, coming }
+            })
             .collect();
         orders.iter().for_each(|order| self.tell(order));
         self.tell(&ToWorker::Go);

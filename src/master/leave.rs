@@ -182,6 +182,12 @@ impl Master {
             return self.abort_leaving("none was taken");
         }
         let (since, gone) = (*since, std::mem::take(gone));
+        let number = link.socket().number();
+        // First of all: whoever dies behind this, the worker knows that they are not its.
+        for gone in gone.chunks(RELEASED_MAX) {
+            self.tell(&ToWorker::LetGo { link: number, gone: gone.to_vec() });
+        }
+        let Some(link) = &mut self.link else { return };
         match link.say(&Word::Go, &[]) {
             Ok(()) => link.leaving = Leaving::Going { since, gone },
             Err(_) => self.abort_leaving("they cannot be let go"),

@@ -8,7 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use perdura_tests::{
-    Carriers, Census, Client, Program, Proxy, Setup, Tunnel, Upstream, chat, free_port, seed, until,
+    Carriers, Census, Client, Payload, Program, Proxy, Setup, Tunnel, Upstream, chat, free_port,
+    seed, until,
 };
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
@@ -279,5 +280,46 @@ fn a_new_master_that_is_slow_or_wrong_or_dies_in_the_move_costs_no_tunnel() {
         }
         let log = proxy.error_log();
         assert!(log.contains("the tunnels stay") || log.contains("keeps its tunnels"), "{log}");
+    }
+}
+
+/// Kills one of two masters at a random moment of a move. Whoever has the tunnels then carries them.
+#[test]
+fn a_master_that_dies_in_a_move_costs_no_tunnel() {
+    let upstream = Upstream::echo();
+    let seed = seed();
+    let mut chance = Payload::new(seed ^ 0x3d1e);
+    for round in 0..6 {
+        let proxy = Proxy::examined(&setup(&upstream));
+        let mut tunnels: Vec<_> = (0..150).map(|_| Tunnel::open(proxy.address())).collect();
+        let old = proxy.pid();
+        proxy.signal(Signal::USR2);
+        let mut new = None;
+        until("a new master serves", LIMIT, || {
+            let text = proxy.folder().text("proxy.pid");
+            new = text.trim().parse().ok().and_then(Pid::from_raw).filter(|pid| *pid != old);
+            let number = new.map_or(0, |pid| pid.as_raw_nonzero().get());
+            proxy.error_log().contains(&format!("master process {number} serves"))
+        });
+        let new = new.expect("it serves");
+        let family: Vec<_> = [old, new].into_iter().flat_map(Census::family).collect();
+        proxy.signal(Signal::QUIT);
+        std::thread::park_timeout(Duration::from_micros(chance.below(25_000) as u64));
+        let dies = if round % 2 == 0 { new } else { old };
+        // The old one may have ended by itself, and then there is nobody to kill.
+        if !is_gone(dies) {
+            let _ = kill_process(dies, Signal::KILL);
+        }
+        for (number, tunnel) in tunnels.iter_mut().enumerate() {
+            tunnel.client.send(b"who");
+            let got = tunnel.client.exactly(3);
+            assert_eq!(got, b"who", "seed {seed}, round {round}, tunnel {number}");
+        }
+        drop(tunnels);
+        for pid in family {
+            if !is_gone(pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
     }
 }

@@ -52,6 +52,9 @@ pub enum ToWorker {
     Close { request: u64, tunnel: u64 },
     /// Tunnels are about to leave: read none until `Thaw`. Answered by `Frozen`.
     Freeze,
+    /// These tunnels are about to be let go, over this socket to another master: at most
+    /// [`RELEASED_MAX`] at a time, until `Thaw`. Only for a worker that loses its master meanwhile.
+    LetGo { link: RawFd, gone: Vec<u64> },
     /// These tunnels go on in another process: give them up. At most [`RELEASED_MAX`]; answered by
     /// `GaveUp`.
     Release { gone: Vec<u64> },
@@ -64,6 +67,8 @@ pub enum ToWorker {
     Prepare {
         /// The other process's table, a memfd, lent.
         table: RawFd,
+        /// The socket to the other master, lent: for a worker that loses its own meanwhile.
+        link: Option<RawFd>,
         /// The name there, and the descriptors of client and upstream, which are *given*: the
         /// worker closes them.
         coming: Vec<(u64, RawFd, RawFd)>,
@@ -176,9 +181,16 @@ impl ToWorker {
                 out.list(gone, |out, name| out.raw(&name.to_le_bytes()));
             }
             ToWorker::Thaw { checked } => out.raw(&[THAW, u8::from(*checked)]),
-            ToWorker::Prepare { table, coming } => {
+            ToWorker::LetGo { link, gone } => {
+                out.raw(&[LET_GO]);
+                descriptor(&mut out, *link);
+                out.list(gone, |out, name| out.raw(&name.to_le_bytes()));
+            }
+            ToWorker::Prepare { table, link, coming } => {
                 out.raw(&[PREPARE]);
                 descriptor(&mut out, *table);
+                out.raw(&[u8::from(link.is_some())]);
+                link.iter().for_each(|link| descriptor(&mut out, *link));
                 out.list(coming, |out, (name, client, upstream)| {
                     out.raw(&name.to_le_bytes());
                     descriptor(out, *client);
@@ -210,8 +222,15 @@ impl ToWorker {
             FREEZE => ToWorker::Freeze,
             RELEASE => ToWorker::Release { gone: input.list(name)? },
             THAW => ToWorker::Thaw { checked: input.array()? == [1] },
+            LET_GO => {
+                ToWorker::LetGo { link: read_descriptor(&mut input)?, gone: input.list(name)? }
+            }
             PREPARE => ToWorker::Prepare {
                 table: read_descriptor(&mut input)?,
+                link: match input.array()? {
+                    [0] => None,
+                    _ => Some(read_descriptor(&mut input)?),
+                },
                 coming: input.list(|input| {
                     Ok((name(input)?, read_descriptor(input)?, read_descriptor(input)?))
                 })?,
@@ -343,6 +362,7 @@ const THAW: u8 = 8;
 const PREPARE: u8 = 9;
 const GO: u8 = 10;
 const FORGET: u8 = 11;
+const LET_GO: u8 = 12;
 
 const READY: u8 = 65;
 const RELOADED: u8 = 66;
@@ -404,7 +424,9 @@ mod tests {
             ToWorker::Freeze,
             ToWorker::Release { gone: vec![1, u64::MAX] },
             ToWorker::Thaw { checked: true },
-            ToWorker::Prepare { table: 3, coming: vec![(1, 4, 5), (2, 6, 7)] },
+            ToWorker::LetGo { link: 9, gone: vec![1, u64::MAX] },
+            ToWorker::Prepare { table: 3, link: None, coming: vec![(1, 4, 5), (2, 6, 7)] },
+            ToWorker::Prepare { table: 3, link: Some(8), coming: vec![] },
             ToWorker::Go,
             ToWorker::Forget,
         ]

@@ -94,7 +94,7 @@ pub async fn give(shared: &Shared, link: &Link, refused: &mut HashSet<u64>) -> G
 }
 
 /// Lets every thread turn again.
-pub async fn thaw(shared: &Shared) {
+async fn thaw(shared: &Shared) {
     each(shared, |answer| Task::Thaw { meanwhile: Meanwhile::Nobody, answer }).await;
 }
 

@@ -92,7 +92,7 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
             Ok(None) => {
                 // There may be no other descriptor for who comes next.
                 drop(socket);
-                return orphan::outlive(shared, master).await;
+                return orphan::outlive(shared, master, source).await;
             }
             Err(error) => {
                 let reason = crate::errno_text(&error);

@@ -5,17 +5,30 @@
 use super::Shared;
 use super::moving::{Coming, Meanwhile};
 use super::tasks::{self, Task};
+use crate::control::word::{self, Word};
 use crate::control::{ToMaster, ToWorker};
 use crate::inherited;
 use crate::modules::error_log::Severity;
 use perdura_tunnel::Table;
 use rustix::fd::{AsRawFd, RawFd};
+use rustix::net::{SocketType, sockopt};
 use std::sync::Arc;
 
-/// The table of the process from which tunnels come.
+/// What is known of the move that is under way.
 #[derive(Default)]
 pub struct Source {
+    /// The table of the process from which tunnels come.
     open: Option<(RawFd, Arc<Table>)>,
+    /// What came last, and the socket to the master from which it came.
+    came: Option<(RawFd, Came)>,
+    /// What was let go, and the socket over which.
+    let_go: Option<(RawFd, Vec<u64>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    Prepared,
+    Live { count: u32 },
 }
 
 /// Does one of the orders of a move; gives the answer, if it has one.
@@ -32,24 +45,62 @@ pub async fn obey(shared: &Shared, source: &mut Source, order: ToWorker) -> Opti
         }
         ToWorker::Thaw { checked } => {
             let meanwhile = if checked { Meanwhile::Maybe } else { Meanwhile::Nobody };
+            source.let_go = None;
             each(shared, |answer| Task::Thaw { meanwhile, answer }).await;
             Some(ToMaster::Thawed)
         }
-        ToWorker::Prepare { table, coming } => {
+        ToWorker::LetGo { link, gone } => {
+            let (_, all) = source.let_go.get_or_insert((link, Vec::new()));
+            all.extend(gone);
+            None
+        }
+        ToWorker::Prepare { table, link, coming } => {
+            source.came = link.map(|link| (link, Came::Prepared));
             let refused = prepare(shared, source, table, coming).await;
             Some(ToMaster::Prepared { refused })
         }
         ToWorker::Go => {
             source.open = None;
             let count = each(shared, |answer| Task::Go { answer }).await.into_iter().sum();
+            source.came = source.came.map(|(link, _)| (link, Came::Live { count }));
             Some(ToMaster::Live { count })
         }
         ToWorker::Forget => {
-            source.open = None;
+            (source.open, source.came) = (None, None);
             each(shared, |answer| Task::Forget { answer }).await;
             None
         }
         _ => None,
+    }
+}
+
+/// Brings a move to its end when the master that made it has died: the other side must know whose the
+/// tunnels are, and at every moment at most one of the two reads.
+pub async fn settle(shared: &Shared, source: Source) {
+    if let Some((link, gone)) = source.let_go {
+        // If it was not said, it is now; said twice it changes nothing.
+        say(link, &Word::Go);
+        let gone = Arc::new(gone);
+        each(shared, |answer| Task::Release { gone: Arc::clone(&gone), answer }).await;
+    }
+    match source.came {
+        Some((link, Came::Prepared)) => {
+            each(shared, |answer| Task::Forget { answer }).await;
+            say(link, &Word::Abort);
+        }
+        // That may not have been said either.
+        Some((link, Came::Live { count })) => say(link, &Word::Live { count }),
+        None => {}
+    }
+    let meanwhile = Meanwhile::Nobody;
+    each(shared, |answer| Task::Thaw { meanwhile, answer }).await;
+}
+
+/// The number may name another file by now: then nothing is said.
+fn say(link: RawFd, word: &Word) {
+    let link = inherited::borrow(link);
+    if sockopt::socket_type(link) == Ok(SocketType::SEQPACKET) {
+        let _ = word::say(link, word, &[]);
     }
 }
 

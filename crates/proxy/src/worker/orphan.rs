@@ -14,6 +14,7 @@
 use super::door::{self, Successor};
 use super::giving::{self, Given};
 use super::obey::{self, Master};
+use super::obey_move::{self, Source};
 use super::{Life, Shared};
 use crate::control::Afterwards;
 use crate::control::word::{self, SOCKETS_MAX, Word};
@@ -64,10 +65,10 @@ impl Link {
 }
 
 /// Serves without a master, to the end of the worker.
-pub async fn outlive(shared: Arc<Shared>, mut master: Master) {
+pub async fn outlive(shared: Arc<Shared>, mut master: Master, source: Source) {
     shared.log(Severity::Alert, "the master process has gone; the worker serves on");
     // It may have died in a move that it had begun.
-    giving::thaw(&shared).await;
+    obey_move::settle(&shared, source).await;
     let Some(door) = master.door else {
         return master.roll.all_ended().await;
     };

@@ -2,6 +2,7 @@
 
 use super::{Inheritance, run_worker};
 use crate::config::{Config, Options, build};
+use crate::control::word::{self, Word};
 use crate::control::{self, Afterwards, ToMaster, ToWorker};
 use crate::world::Disk;
 use perdura_tunnel::{Limits, Table};
@@ -15,7 +16,9 @@ use std::sync::{Arc, Weak};
 /// A worker with its master's end of the control socket, and a folder that goes with it.
 struct Rig {
     folder: PathBuf,
-    control: OwnedFd,
+    /// `None` once the master has died.
+    control: Option<OwnedFd>,
+    table: Arc<Table>,
     listener: TcpListener,
     key: String,
     worker: Option<std::thread::JoinHandle<i32>>,
@@ -43,12 +46,13 @@ impl Rig {
         let config = build(&Disk::new(), &options(&folder)).config.unwrap();
         let first = Arc::downgrade(&config);
         let limits = Limits { records: 64, chunks: 16, note_bytes: 65536, threads: 2 };
+        let table = Arc::new(Table::create(limits).unwrap());
         let (control, theirs) = control::pair().unwrap();
         let inheritance = Inheritance {
             config,
             listeners: vec![(key.clone(), listener.as_raw_fd())],
             logs: Vec::new(),
-            table: Arc::new(Table::create(limits).unwrap()),
+            table: Arc::clone(&table),
             control: theirs,
             door: None,
             options: options(&folder),
@@ -56,20 +60,27 @@ impl Rig {
             crashed: false,
         };
         let worker = Some(std::thread::spawn(move || run_worker(inheritance)));
-        let rig = Rig { folder, control, listener, key, worker, first };
+        let rig = Rig { folder, control: Some(control), table, listener, key, worker, first };
         assert_eq!(rig.hear(), ToMaster::Ready);
         rig
     }
 
+    fn control(&self) -> &OwnedFd {
+        self.control.as_ref().expect("a master that lives")
+    }
+
     fn hear(&self) -> ToMaster {
-        let mut waited = [PollFd::new(&self.control, PollFlags::IN)];
-        let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
-        assert_eq!(rustix::event::poll(&mut waited, Some(&limit)), Ok(1), "a word comes");
-        ToMaster::decode(&control::receive(self.control.as_fd()).unwrap().unwrap()).unwrap()
+        wait(self.control());
+        ToMaster::decode(&control::receive(self.control().as_fd()).unwrap().unwrap()).unwrap()
+    }
+
+    /// The end of the socket is the end of the master, as far as this worker can see.
+    fn lose_master(&mut self) {
+        self.control = None;
     }
 
     fn tell(&self, message: &ToWorker) {
-        control::send(self.control.as_fd(), &message.encode()).unwrap();
+        control::send(self.control().as_fd(), &message.encode()).unwrap();
     }
 
     /// Reloads, as a master does it.
@@ -97,13 +108,26 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = control::send(self.control.as_fd(), &ToWorker::Stop.encode());
-        if let Some(worker) = self.worker.take() {
+        // A worker without a master ends with this process.
+        if let (Some(control), Some(worker)) = (&self.control, self.worker.take()) {
+            // It may have ended by itself.
+            let _ = control::send(control.as_fd(), &ToWorker::Stop.encode());
             let _ = worker.join();
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn wait(socket: &OwnedFd) {
+    let mut waited = [PollFd::new(socket, PollFlags::IN)];
+    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut waited, Some(&limit)), Ok(1), "a word comes");
+}
+
+/// What the worker says to another master.
+fn heard(link: &OwnedFd) -> Word {
+    wait(link);
+    word::hear(link.as_fd()).unwrap().unwrap().0
 }
 
 fn expect(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
@@ -186,4 +210,59 @@ fn a_graceful_end_waits_for_the_tunnel_and_says_when_it_is_over() {
     assert_eq!(rig.hear(), ToMaster::Thawed);
     drop((tunnel, far));
     assert_eq!(rig.hear(), ToMaster::Finished);
+}
+
+/// The master dies between `Go` to the other master and its word to the worker: the tunnels are the
+/// other's, and the worker, who knows that they were let go, gives them up.
+#[test]
+fn what_was_let_go_is_given_up_when_the_master_dies() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut rig = Rig::start(&text(&upstream.local_addr().unwrap().to_string(), "old"));
+    let mut tunnels = Vec::new();
+    for _ in 0..2 {
+        let mut tunnel = rig.connect();
+        tunnel.write_all(HANDSHAKE).unwrap();
+        let (mut far, _) = upstream.accept().unwrap();
+        expect(&mut far, b"\r\n\r\n");
+        far.write_all(AGREE).unwrap();
+        expect(&mut tunnel, b"\r\n\r\n");
+        tunnels.push((tunnel, far));
+    }
+    let names: Vec<u64> = rig.table.live_legs().map(|(id, _)| id.number()).collect();
+    let (link, theirs) = control::pair().unwrap();
+    rig.tell(&ToWorker::Freeze);
+    assert_eq!(rig.hear(), ToMaster::Frozen);
+    rig.tell(&ToWorker::LetGo { link: theirs.as_raw_fd(), gone: vec![names[0]] });
+    rig.lose_master();
+    assert_eq!(heard(&link), Word::Go);
+    // It turns again with what is left: the first tunnel is gone, the other is not.
+    let (near, far) = &mut tunnels[1];
+    near.write_all(b"still").unwrap();
+    expect(far, b"still");
+    let left: Vec<u64> = rig.table.live_legs().map(|(id, _)| id.number()).collect();
+    assert_eq!(left, [names[1]]);
+}
+
+/// Whose what came is, the other side is told by the worker when its master cannot any more.
+#[test]
+fn the_other_side_hears_what_became_of_a_move_when_the_master_dies() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = upstream.local_addr().unwrap().to_string();
+    for goes in [false, true] {
+        let mut rig = Rig::start(&text(&address, "old"));
+        let limits = Limits { records: 8, chunks: 2, note_bytes: 4096, threads: 1 };
+        let other = Table::create(limits).unwrap();
+        let (link, theirs) = control::pair().unwrap();
+        let number = Some(theirs.as_raw_fd());
+        let table = other.fd().as_raw_fd();
+        rig.tell(&ToWorker::Prepare { table, link: number, coming: Vec::new() });
+        assert_eq!(rig.hear(), ToMaster::Prepared { refused: Vec::new() });
+        if goes {
+            rig.tell(&ToWorker::Go);
+            assert_eq!(rig.hear(), ToMaster::Live { count: 0 });
+        }
+        rig.lose_master();
+        let wanted = if goes { Word::Live { count: 0 } } else { Word::Abort };
+        assert_eq!(heard(&link), wanted);
+    }
 }

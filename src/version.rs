@@ -26,7 +26,7 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
     ("http_autoindex_module", Built::Yes),
     ("http_geo_module", Built::No),
     ("http_map_module", Built::Yes),
-    ("http_split_clients_module", Built::No),
+    ("http_split_clients_module", Built::Yes),
     ("http_referer_module", Built::No),
     ("http_rewrite_module", Built::Yes),
     ("http_proxy_module", Built::Yes),

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A network: an address and how many of its bits count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cidr {
     address: IpAddr,
     bits: u8,
@@ -43,6 +43,17 @@ impl Cidr {
         };
         let network = Self { address: masked(address, bits), bits };
         if network.address == address { Read::Network(network) } else { Read::LowBits(network) }
+    }
+
+    /// The network of so many bits that holds `address`; none when it has fewer.
+    pub fn around(address: IpAddr, bits: u8) -> Option<Self> {
+        let whole = Self::host(address);
+        (bits <= whole.bits).then(|| Self { address: masked(address, bits), bits })
+    }
+
+    /// How many bits of the address count.
+    pub fn bits(&self) -> u8 {
+        self.bits
     }
 
     /// Whether it is a single address.

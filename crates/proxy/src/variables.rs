@@ -4,6 +4,8 @@
 //! header fields, arguments and cookies.
 
 use crate::clock::{self, Form, Wall};
+use crate::config::geo::Geo;
+use crate::config::split::Split;
 use crate::config::{Address, Map};
 use crate::counters;
 use crate::file_path;
@@ -15,6 +17,7 @@ use crate::uri;
 use bytes::Bytes;
 use perdura_conf::{Part, Template, VariableId};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +37,8 @@ pub enum Binding {
     ProxyValue(String),
     UpstreamCookie(Vec<u8>),
     Map(Arc<Map>),
+    Geo(Arc<Geo>),
+    Split(Arc<Split>),
     /// Given a value by `set`; until then it has that of its other meaning, if it has one.
     Set {
         name: Box<str>,
@@ -224,6 +229,11 @@ impl Request {
             }
             Binding::ProxyValue(name) => told_value(self, name, out),
             Binding::Map(map) => self.mapped(id, map, out),
+            Binding::Geo(geo) => self
+                .remembered(id, out, |request| Some(geo.find(request.address_for(geo)).to_vec())),
+            Binding::Split(split) => self.remembered(id, out, |request| {
+                split.find(&request.value(&split.source)).map(<[u8]>::to_vec)
+            }),
             Binding::Captured => match self.memo.borrow().get(&id) {
                 Some(Some(value)) => put(Some(value), out),
                 _ => false,
@@ -240,6 +250,33 @@ impl Request {
         }
         self.memo.borrow_mut().insert(id, Some(Bytes::new()));
         true
+    }
+
+    /// A value that is found once for a request; without one the variable is empty.
+    fn remembered(
+        &self,
+        id: VariableId,
+        out: &mut Vec<u8>,
+        find: impl FnOnce(&Self) -> Option<Vec<u8>>,
+    ) -> bool {
+        let known = self.memo.borrow().get(&id).cloned().flatten();
+        let value = known.unwrap_or_else(|| Bytes::from(find(self).unwrap_or_default()));
+        self.memo.borrow_mut().insert(id, Some(value.clone()));
+        put(Some(&value), out)
+    }
+
+    /// The address that a `geo` looks at; none when the client or the text has none.
+    fn address_for(&self, geo: &Geo) -> Option<IpAddr> {
+        match &geo.source {
+            Some(source) => {
+                let text = self.value(source);
+                crate::cidr::parse_address(std::str::from_utf8(&text).ok()?)
+            }
+            None => match self.peer() {
+                Peer::Inet(address) => Some(address.ip()),
+                Peer::Unix => None,
+            },
+        }
     }
 
     fn mapped(&self, id: VariableId, map: &Arc<Map>, out: &mut Vec<u8>) -> bool {

@@ -6,6 +6,7 @@
 mod build;
 #[cfg(test)]
 mod chance;
+pub(crate) mod geo;
 mod host_table;
 mod known;
 mod locations;
@@ -13,6 +14,7 @@ pub(crate) mod map;
 mod process;
 pub(crate) mod server_names;
 pub(crate) mod sockets;
+pub(crate) mod split;
 mod table;
 mod types;
 

@@ -52,6 +52,25 @@ const BLOCKS: &[Entry] = &[
          `default`, `hostnames`, `volatile`, `include` and regular expressions have their meaning.",
     ),
     block(
+        "geo",
+        Context::Table,
+        Contexts::HTTP,
+        "[$address] $variable",
+        Arity::between(1, 2),
+        "Makes a variable whose value depends on the client's address, or on the one that a variable \
+         holds: that of the smallest network that has the address. `default`, `delete` and `include` \
+         have their meaning; `ranges` and `proxy` are not there.",
+    ),
+    block(
+        "split_clients",
+        Context::Table,
+        Contexts::HTTP,
+        "string $variable",
+        Arity::exactly(2),
+        "Makes a variable that has one of several values, shared out by the hash of the string: \
+         `0.5% value;`, and `* value;` for the rest.",
+    ),
+    block(
         "types",
         Context::Table,
         Contexts::HTTP.or(Contexts::SERVER).or(Contexts::LOCATION),

@@ -3,9 +3,10 @@
 use super::logs::Formats;
 use super::resolver::Setups;
 use super::{Blocks, Builder, set_scope};
-use crate::config::{Alias, Endpoint, ErrorTarget, Listen, Map, Types};
+use crate::config::{Alias, Endpoint, ErrorTarget, Listen, Types};
 use crate::modules::scope;
 use crate::upstream::Group;
+use crate::variables::Binding;
 use perdura_conf::{Context, Statement, VariableId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ pub(super) struct Http {
     pub sockets: Vec<Listen>,
     pub endpoints: HashMap<String, Arc<Endpoint>>,
     pub groups: HashMap<Vec<u8>, Arc<Group>>,
-    pub maps: HashMap<VariableId, Arc<Map>>,
+    /// The variables that `map` and its like make.
+    pub tables: HashMap<VariableId, Binding>,
 }
 
 /// What a block hands to the blocks inside it.
@@ -52,7 +54,7 @@ impl Builder<'_> {
             set_scope(&mut written, statement, Context::Http, reader, &mut warnings)
         });
         self.faults.append(&mut warnings);
-        let maps = self.maps(&blocks);
+        let tables = self.tables(&blocks);
         let mut shared = Shared {
             formats: self.formats(written.log.log_format.as_ref()),
             groups: HashMap::new(),
@@ -76,12 +78,29 @@ impl Builder<'_> {
             servers.push(self.server(block, &scope, &mut shared));
         }
         let (sockets, endpoints) = self.endpoints(&servers);
-        Http { sockets, endpoints, groups: shared.groups, maps }
+        Http { sockets, endpoints, groups: shared.groups, tables }
     }
 
-    fn maps(&mut self, blocks: &Blocks<'_>) -> HashMap<VariableId, Arc<Map>> {
-        let maps = blocks.iter().filter(|statement| statement.name.is("map"));
-        maps.filter_map(|statement| self.map(statement)).collect()
+    fn tables(&mut self, blocks: &Blocks<'_>) -> HashMap<VariableId, Binding> {
+        let mut tables = HashMap::new();
+        for statement in blocks {
+            let made = match statement.name.bytes.as_slice() {
+                b"map" => self.map(statement).map(|(id, map)| Ok((id, Binding::Map(map)))),
+                b"geo" => Some(self.geo(statement).map(|(id, geo)| (id, Binding::Geo(geo)))),
+                b"split_clients" => {
+                    Some(self.split(statement).map(|(id, split)| (id, Binding::Split(split))))
+                }
+                _ => None,
+            };
+            match made {
+                Some(Ok((id, binding))) => {
+                    tables.insert(id, binding);
+                }
+                Some(Err(fault)) => self.faults.push(fault),
+                None => {}
+            }
+        }
+        tables
     }
 
     /// The types of a block: its own, or the outer block's.

@@ -14,6 +14,7 @@ mod program;
 mod resolver;
 mod server;
 mod sockets;
+mod tables;
 mod tls;
 mod trusted;
 mod tunnel;
@@ -140,7 +141,7 @@ impl<'a> Builder<'a> {
                 "{connections} worker_connections are not enough for {sockets} listening sockets"
             )));
         }
-        let bindings = self.bindings(http.maps);
+        let bindings = self.bindings(http.tables);
         Some(Config {
             process,
             sockets: http.sockets,

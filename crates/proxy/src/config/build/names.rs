@@ -1,21 +1,19 @@
 //! What every variable of the configuration means.
 
 use super::Builder;
-use crate::config::Map;
 use crate::variables::Binding;
 use perdura_conf::{Fault, VariableId};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 impl Builder<'_> {
     /// Binds every name that was used. An unknown one is a fault without a place, as nginx words
     /// it; the hint says where it stands.
-    pub(super) fn bindings(&mut self, mut maps: HashMap<VariableId, Arc<Map>>) -> Box<[Binding]> {
+    pub(super) fn bindings(&mut self, mut tables: HashMap<VariableId, Binding>) -> Box<[Binding]> {
         let mut bindings = Vec::with_capacity(self.names.len());
         let mut faults = Vec::new();
         for (id, name, place) in self.names.iter() {
-            let binding = match maps.remove(&id) {
-                Some(map) => Some(Binding::Map(map)),
+            let binding = match tables.remove(&id) {
+                Some(table) => Some(table),
                 None if self.names.is_defined(id) => Some(Binding::Captured),
                 None => Binding::of(name),
             };

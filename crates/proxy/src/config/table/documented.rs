@@ -14,6 +14,8 @@ pub const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("location", "-", "server location"),
     ("upstream", "-", "http"),
     ("map", "-", "http"),
+    ("geo", "-", "http"),
+    ("split_clients", "-", "http"),
     ("types", "text/html html; image/gif gif; image/jpeg jpg;", "http server location"),
     ("daemon", "on", "main"),
     ("master_process", "on", "main"),

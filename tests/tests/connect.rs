@@ -559,6 +559,23 @@ fn tunnels_survive_kills_of_the_worker_and_reloads() {
 }
 
 #[test]
+fn a_tunnel_keeps_its_place_in_a_limit() {
+    let upstream = Upstream::echo();
+    let conf = format!("{OPEN} limit_conn clients 1;");
+    let zone = "limit_conn_zone $binary_remote_addr zone=clients:1m;";
+    let proxy = Proxy::examined(&Setup::server(&conf).http(zone));
+    let mut first = Tunnel::through(proxy.address(), upstream.address());
+    assert_eq!(status(&proxy, &upstream.address().to_string()), 503);
+    first.echo(b"hello");
+    drop(first);
+    until("the place is free again", LIMIT, || {
+        let mut client = Client::connect(proxy.address());
+        client.send(connect_head(upstream.address()));
+        client.read(ReadAs::HeadResponse).is_ok_and(|answer| answer.status() == 200)
+    });
+}
+
+#[test]
 fn refusals_leave_no_descriptor_behind() {
     let upstream = Upstream::echo();
     let (dead, _guard) = dead_address();

@@ -81,6 +81,26 @@ fn curl_to_https_by_a_name() {
 }
 
 #[test]
+fn curl_to_http_by_a_proxy_that_speaks_tls() {
+    let upstream = Upstream::scripted("> HTTP/1.1 200 OK\n> Content-Length: 5\n>\n>> hello\n");
+    let port = free_port();
+    let (key, certificate) = certificate();
+    let setup = Setup::server("")
+        .http(&format!(
+            "server {{ listen 127.0.0.1:{port} ssl; ssl_certificate @dir@/cert.pem; \
+             ssl_certificate_key @dir@/key.pem; tunnel_pass; \
+             tunnel_allow_upstream 127.0.0.1 port={}; }}",
+            upstream.address().port()
+        ))
+        .file("key.pem", key)
+        .file("cert.pem", certificate);
+    let proxy = Proxy::examined(&setup);
+    let url = format!("http://{}/", upstream.address());
+    let secure = format!("https://127.0.0.1:{port}");
+    assert_eq!(curl(&proxy, &["-p", "-x", &secure, "--proxy-insecure", &url]), "hello");
+}
+
+#[test]
 fn websockets_through_the_proxy() {
     let server = Peer::python("websockets_server.py", &[]);
     let proxy = forward();

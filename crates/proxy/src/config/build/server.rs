@@ -48,6 +48,9 @@ impl Builder<'_> {
         let head = Head { kind: Match::Base, name: Vec::new(), word };
         let program = self.program(&blocks, None, shared);
         let (settings, leads) = self.settled(&head, &scope, shared);
+        if leads.tunnel.is_some() {
+            self.check_tunnel(&blocks, &list);
+        }
         let base = self.finish_location(head, scope, settings, leads, shared);
         let base = base.with(program, None, Vec::new());
         let tls = self.tls(&base.settings.ssl);

@@ -1,12 +1,13 @@
 //! `tunnel_pass`, compiled for one block.
 
-use super::Builder;
 use super::http::Shared;
 use super::pass::explicit;
+use super::{Blocks, Builder};
+use crate::config::{Location, Match};
 use crate::modules::scope;
 use crate::modules::tunnel::Pass as Written;
 use crate::upstream::{Authority, Host, Tunnel};
-use perdura_conf::Fault;
+use perdura_conf::{Fault, Statement};
 use std::sync::Arc;
 
 impl Builder<'_> {
@@ -20,6 +21,27 @@ impl Builder<'_> {
         let written = settings.tunnel.tunnel_pass.as_ref()?;
         shared.connects = true;
         self.tunnel(written, shared)
+    }
+
+    /// Warns of a location that takes CONNECT, whose path is `/`, away from its server's `tunnel_pass`:
+    /// it gets 405 there.
+    pub(super) fn check_tunnel(&mut self, blocks: &Blocks<'_>, list: &[Arc<Location>]) {
+        let takes = |location: &&Arc<Location>| {
+            let plain = matches!(location.kind, Match::Exact | Match::Prefix | Match::PrefixFirm);
+            plain && location.name == b"/" && location.tunnel.is_none()
+        };
+        let is_root = |statement: &&&Statement| {
+            let last = statement.args.last().map(|word| &word.bytes[..]);
+            statement.name.is("location") && matches!(last, Some(b"/" | b"=/" | b"^~/"))
+        };
+        if let (Some(_), Some(block)) = (list.iter().find(takes), blocks.iter().find(is_root)) {
+            let message =
+                "location \"/\" takes CONNECT away from the \"tunnel_pass\" of its server";
+            self.faults.push(Fault::warning(block.name.place, message).hint(
+                "the path of a CONNECT is \"/\": put the \"tunnel_pass\" into the location, or the \
+                 location's content under a longer path",
+            ));
+        }
     }
 
     fn tunnel(&mut self, written: &Written, shared: &mut Shared) -> Option<Arc<Tunnel>> {

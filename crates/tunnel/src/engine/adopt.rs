@@ -16,7 +16,7 @@ use crate::{Seats, Side};
 
 /// What a leg that was registered before the switch has said and nobody has tried; `None` if it was
 /// not.
-type Lodged = Option<u32>;
+pub(super) type Lodged = Option<u32>;
 
 /// What was reserved for a hand-over; given back unless it goes live.
 struct Reserved<'s> {
@@ -32,9 +32,7 @@ impl Engine {
     /// # Errors
     /// Gives everything back, unchanged.
     pub fn adopt(&mut self, handoff: Handoff, now_ms: u64) -> Result<TunnelId, Box<Refused>> {
-        let legs = handoff.legs.each_ref().map(|leg| Leg::from_number(leg.as_raw_fd()));
-        let lodged = Side::BOTH
-            .map(|side| self.anteroom.leave(Token { id: handoff.seat.id(), side }, legs[side]));
+        let lodged = self.lodged(&handoff);
         match self.go_live(&handoff, lodged, now_ms) {
             Err(fault) => Err(Box::new(Refused { fault, handoff })),
             Ok(id) => {
@@ -50,7 +48,15 @@ impl Engine {
         }
     }
 
-    fn go_live(
+    /// Takes the legs out of the anteroom.
+    pub(super) fn lodged(&self, handoff: &Handoff) -> [Lodged; 2] {
+        Side::BOTH.map(|side| {
+            let token = Token { id: handoff.seat.id(), side };
+            self.anteroom.leave(token, Leg::from_number(handoff.legs[side].as_raw_fd()))
+        })
+    }
+
+    pub(super) fn go_live(
         &mut self,
         handoff: &Handoff,
         lodged: [Lodged; 2],

@@ -2,6 +2,7 @@
 //! table alone.
 
 mod drain;
+mod lodged;
 mod tls;
 
 use std::io::{ErrorKind, Read, Write};

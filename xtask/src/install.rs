@@ -24,6 +24,11 @@ const NEEDS: &[Need] = &[
 const PYTHON: &[&str] = &["websockets", "aiohttp"];
 const NODE: &[&str] = &["ws", "socket.io", "socket.io-client", "playwright-core"];
 
+/// Without them pip and npm try for minutes, and say nothing, when no registry answers.
+const PIP_PATIENCE: &[&str] = &["--timeout", "15", "--retries", "1"];
+const NPM_PATIENCE: &[&str] =
+    &["--fetch-timeout", "15000", "--fetch-retries", "1", "--fetch-retry-maxtimeout", "5000"];
+
 /// Installs what is missing; an error says what the reader has to run.
 pub fn run() -> Result<(), String> {
     let mut missing: Vec<_> = NEEDS
@@ -71,9 +76,10 @@ fn python() -> Result<(), String> {
         return Err("python3 could not make a virtual environment".to_owned());
     }
     let mut arguments = vec!["-m", "pip", "install", "-q", "--disable-pip-version-check"];
+    arguments.extend(PIP_PATIENCE);
     arguments.extend(PYTHON);
     if !succeeds(command(venv.join("bin/python"), &arguments))? {
-        return Err(format!("pip could not install: {}", PYTHON.join(" ")));
+        return Err(unreachable("pip", PYTHON, "https://pypi.org"));
     }
     put_stamp(&stamp, PYTHON)
 }
@@ -87,11 +93,20 @@ fn node() -> Result<(), String> {
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let path = folder.display().to_string();
     let mut arguments = vec!["install", "--silent", "--no-fund", "--no-audit", "--prefix", &path];
+    arguments.extend(NPM_PATIENCE);
     arguments.extend(NODE);
     if !succeeds(command("npm", &arguments))? {
-        return Err(format!("npm could not install: {}", NODE.join(" ")));
+        return Err(unreachable("npm", NODE, "https://registry.npmjs.org"));
     }
     put_stamp(&stamp, NODE)
+}
+
+fn unreachable(installer: &str, names: &[&str], registry: &str) -> String {
+    format!(
+        "{installer} could not install {}; does {registry}, or the mirror that {installer} is set \
+         to, answer from here?",
+        names.join(" ")
+    )
 }
 
 /// The peers lie beside what cargo builds, wherever that is told to be.

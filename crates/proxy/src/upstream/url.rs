@@ -51,12 +51,15 @@ impl Authority {
         }
         if let Some(rest) = text.strip_prefix('[') {
             let (inner, after) = rest.split_once(']').ok_or("invalid host")?;
-            let ip: Ipv6Addr = inner.parse().map_err(|_| "invalid IPv6 address")?;
             let port = match after.strip_prefix(':') {
                 Some(port) => Some(parse_port(port)?),
                 None if after.is_empty() => None,
                 None => return Err("invalid host"),
             };
+            if inner.is_empty() {
+                return Err("no host");
+            }
+            let ip: Ipv6Addr = inner.parse().map_err(|_| "invalid IPv6 address")?;
             return Ok(Self { host: Host::Ip(IpAddr::V6(ip)), port, text: text.to_owned() });
         }
         let (name, port) = match text.split_once(':') {
@@ -118,6 +121,9 @@ mod tests {
         assert_eq!(parse("[::1]:8080").map(|a| a.port), Ok(Some(8080)));
         assert_eq!(parse("10.0.0.1").map(|a| a.host), Ok(Host::Ip("10.0.0.1".parse().unwrap())));
         assert_eq!(parse(":80"), Err("no host"));
+        assert_eq!(parse("[]:80"), Err("no host"));
+        assert_eq!(parse("[]:x"), Err("invalid port"));
+        assert_eq!(parse("[x]:80"), Err("invalid IPv6 address"));
         assert_eq!(parse("a:0"), Err("invalid port"));
         assert_eq!(parse("a:65536"), Err("invalid port"));
         assert_eq!(parse("a:+1"), Err("invalid port"));

@@ -113,6 +113,7 @@ pub fn run_worker(inheritance: Inheritance) -> i32 {
     let recover = recover.then_some(death);
     error_log::set_process(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs());
     obey::assign_logs(&config, &logs);
+    obey::keep_secrets_in(&config);
     let threads = config.process.worker_processes.clamp(1, usize::from(table.limits().threads));
     let seats = Seats::rebuild(Arc::clone(&table));
     seats.set_bound(seat_bound(&config, threads));

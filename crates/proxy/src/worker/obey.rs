@@ -15,6 +15,7 @@ use perdura_conf::Level;
 use perdura_tunnel::TunnelId;
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::process::PidfdFlags;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -204,8 +205,18 @@ fn reload(
         let message = "a changed \"worker_processes\" takes effect at the next start";
         shared.log(Severity::Notice, message);
     }
+    keep_secrets_in(&config);
     shared.config.store(config);
     Ok(order(shared, |orders| orders.listeners = listeners))
+}
+
+/// Where there are keys, no core dump is written and no process of the same user looks in; what the
+/// kernel has been told once stays so.
+pub(super) fn keep_secrets_in(config: &Config) {
+    if config.endpoints.values().any(|endpoint| endpoint.speaks_tls) {
+        // The kernel refuses no process this.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
 }
 
 /// What goes on from one configuration to the next: what upstream peers and limits count.

@@ -361,3 +361,27 @@ fn every_flipped_byte_of_a_vault_is_refused_or_harmless() {
     rig.turn();
     assert_eq!(rig.engine().reports(), []);
 }
+
+#[test]
+fn an_idle_tunnel_with_tls_costs_about_a_kilobyte() {
+    let limits = Limits { records: 256, chunks: 64, note_bytes: 1 << 20, threads: 1 };
+    let mut rig = Rig::new(limits);
+    let open = |rig: &mut Rig| {
+        let change = |handoff: &mut Handoff| handoff.note = vec![7; 192];
+        wss_to_ws(rig, Version::Tls13, [b"", b""], change)
+    };
+    // What the first one needs, all need.
+    let mut tunnels = vec![open(&mut rig)];
+    rig.settle();
+    let before = allocated(&rig.table);
+    for _ in 0..200 {
+        tunnels.push(open(&mut rig));
+    }
+    for (_, client, upstream) in &mut tunnels {
+        client.say(Message::Data(b"used once"));
+        rig.turn();
+        assert_eq!(read_some(upstream, 9), b"used once");
+    }
+    let each = (allocated(&rig.table) - before) / 200;
+    assert!(each <= 1_300, "{each} bytes of shared memory for each");
+}

@@ -132,7 +132,9 @@ impl Engine {
             note_bytes: handoff.note.len() as u16,
             tls: Tls {
                 legs: handoff.tls.each_ref().map(Option::is_some),
-                private: handoff.keeping == Keeping::Private,
+                // Without TLS there is nothing to lose with the worker.
+                private: handoff.keeping == Keeping::Private
+                    && handoff.tls.iter().any(Option::is_some),
             },
             started_ms: handoff.started_ms,
         })

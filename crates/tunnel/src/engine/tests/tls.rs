@@ -385,3 +385,16 @@ fn an_idle_tunnel_with_tls_costs_about_a_kilobyte() {
     let each = (allocated(&rig.table) - before) / 200;
     assert!(each <= 1_300, "{each} bytes of shared memory for each");
 }
+
+#[test]
+fn a_tunnel_without_tls_has_no_keys_to_lose() {
+    let mut rig = Rig::small();
+    let ((mut client, near), (mut upstream, far)) = (tcp_pair(), tcp_pair());
+    let mut handoff = rig.handoff([near.into(), far.into()]);
+    handoff.keeping = Keeping::Private;
+    rig.engine().adopt(handoff, 0).unwrap();
+    rig.crash_and_go_on();
+    client.write_all(b"goes on").unwrap();
+    rig.turn();
+    assert_eq!(read_some(&mut upstream, 7), b"goes on");
+}

@@ -321,6 +321,14 @@ impl Channel {
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
 
+    /// Takes from the socket no more than whole records from here on, so that the connection can
+    /// leave without waiting.
+    pub fn read_exactly(&self) {
+        if let Some(session) = &self.tls {
+            session.borrow_mut().read_exactly();
+        }
+    }
+
     /// Makes ready for [`leave`](Self::leave): nothing is under way on either side, and what has
     /// been read ahead stands in `buffer`.
     pub async fn settle(&self, buffer: &mut BytesMut, limit: Duration) -> Result<(), ChannelFault> {

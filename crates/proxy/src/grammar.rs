@@ -205,3 +205,67 @@ impl Value for ComputedSize {
         }
     }
 }
+
+/// Where a certificate or a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PemSource {
+    pub word: Word,
+    pub template: Template,
+}
+
+impl Value for PemSource {
+    const SYNTAX: &'static str = "file | data:text";
+    const ARITY: Arity = Arity::exactly(1);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let word = args[0].clone();
+        for scheme in ["engine:", "store:"] {
+            if word.bytes.starts_with(scheme.as_bytes()) {
+                let message = format!("\"{scheme}\" keys are not supported in \"{}\"", word.text());
+                return Err(Fault::new(word.place, message)
+                    .hint("there are no engines and stores of OpenSSL: name a file"));
+            }
+        }
+        let template = Template::compile(&word, reader.names)?;
+        Ok(Self { word, template })
+    }
+}
+
+/// The versions of TLS that were named and exist here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    pub tls12: bool,
+    pub tls13: bool,
+    /// One that is not spoken was named too.
+    pub older: Option<Word>,
+}
+
+impl Value for Protocols {
+    const SYNTAX: &'static str = "[SSLv2] [SSLv3] [TLSv1] [TLSv1.1] [TLSv1.2] [TLSv1.3]";
+    const ARITY: Arity = Arity::at_least(1);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let mut protocols = Self { tls12: false, tls13: false, older: None };
+        for word in args {
+            match word.bytes.to_ascii_lowercase().as_slice() {
+                b"tlsv1.2" => protocols.tls12 = true,
+                b"tlsv1.3" => protocols.tls13 = true,
+                b"sslv2" | b"sslv3" | b"tlsv1" | b"tlsv1.1" => {
+                    protocols.older.get_or_insert_with(|| word.clone());
+                }
+                _ => {
+                    let message = format!("invalid value \"{}\"", word.text());
+                    return Err(Fault::new(word.place, message)
+                        .hint("write one or both of: TLSv1.2, TLSv1.3"));
+                }
+            }
+        }
+        if !protocols.tls12 && !protocols.tls13 {
+            let name = reader.directive.text();
+            let message = format!("no protocol of \"{name}\" is supported");
+            return Err(Fault::new(args[0].place, message)
+                .hint("TLSv1.2 and TLSv1.3 are spoken; older versions are broken"));
+        }
+        Ok(protocols)
+    }
+}

@@ -9,7 +9,7 @@ use crate::h1::validate_host;
 use crate::modules::error_log::Severity;
 use crate::modules::ssl::Demand;
 use crate::request::{Connection, Request, Security};
-use crate::tls::{self, AcceptFault, Accepted, Choice, Greeting, Refused};
+use crate::tls::{self, Accepted, Choice, Greeting, Refused};
 use bytes::BytesMut;
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,7 +38,10 @@ pub async fn greet(
         Err(fault) => {
             let targets = &endpoint.default.base.error_logs;
             let (client, server) = (facts.peer.address(), &facts.local);
-            let message = format!("{}, client: {client}, server: {server}", words(&fault));
+            let message = format!(
+                "{} while SSL handshaking, client: {client}, server: {server}",
+                fault.words()
+            );
             error_log::connection(targets, Severity::Info, &facts, &message);
             None
         }
@@ -62,19 +65,6 @@ fn choose(endpoint: &Endpoint, name: Option<&str>) -> Choice {
         own.filter(|tls| !matches!(tls.greeting, Greeting::OfDefault))
     };
     Choice { acceptance: greets(server).or_else(|| endpoint.default.tls.clone()), name }
-}
-
-fn words(fault: &AcceptFault) -> String {
-    let what = match fault {
-        AcceptFault::Closed => "peer closed connection in SSL handshake".to_owned(),
-        AcceptFault::TimedOut => "client timed out (110: Connection timed out)".to_owned(),
-        AcceptFault::Broken(error) => {
-            format!("SSL_do_handshake() failed ({})", crate::errno_text(error))
-        }
-        AcceptFault::Tls(fault) => format!("SSL_do_handshake() failed (SSL: {fault})"),
-        AcceptFault::Rejected => "handshake rejected".to_owned(),
-    };
-    format!("{what} while SSL handshaking")
 }
 
 /// The status that refuses a request for what its connection is (`ngx_http_process_request`), with

@@ -19,6 +19,7 @@ pub mod limit_req;
 pub mod log;
 pub mod process;
 pub mod proxy;
+pub mod proxy_ssl;
 pub mod realip;
 pub mod resolver;
 pub mod return_status;
@@ -63,6 +64,7 @@ pub mod scope {
         log,
         stub_status,
         proxy,
+        proxy_ssl,
         upgrade,
         tunnel,
         error_log,

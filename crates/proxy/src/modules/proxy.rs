@@ -115,13 +115,10 @@ impl Value for Pass {
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let word = args[0].clone();
         let lower = word.bytes.to_ascii_lowercase();
-        if lower.starts_with(b"https://") {
-            return Err(Fault::new(word.place, "https protocol requires SSL support")
-                .hint("TLS to upstreams is not built yet"));
-        }
-        if !lower.starts_with(b"http://") && !lower.contains(&b'$') {
+        let has_scheme = lower.starts_with(b"http://") || lower.starts_with(b"https://");
+        if !has_scheme && !lower.contains(&b'$') {
             return Err(Fault::new(word.place, "invalid URL prefix")
-                .hint("the URL begins with \"http://\""));
+                .hint("the URL begins with \"http://\" or \"https://\""));
         }
         let template = Template::compile(&word, reader.names)?;
         Ok(Self { word, template })

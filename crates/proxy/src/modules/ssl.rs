@@ -3,22 +3,21 @@
 //! What is made of them stands in `tls/`; files are read in `config/build/tls.rs`. Where rustls has
 //! nothing for a value of OpenSSL's, the grammar or the builder says so.
 
+use crate::grammar::{PemSource, Protocols};
 use perdura_conf::{
-    Arity, Each, Fault, Flag, Number, Reader, Seconds, Size, Template, Text, Value, Word, choice,
-    directives,
+    Arity, Each, Fault, Flag, Number, Reader, Seconds, Size, Text, Value, Word, choice, directives,
 };
 
 directives! {
     /// The file with the server's certificate in PEM, and behind it those that lead to its root. It
     /// may stand several times, for keys of several kinds (RSA and ECDSA). It is read when the
     /// configuration is: a reload takes the new one, and no connection notices. `data:` before the
-    /// text itself takes the place of a file; with variables the file is read at each handshake, by
-    /// the worker.
-    ssl_certificate: Each<Certificate> = "", in HTTP | SERVER;
+    /// text itself takes the place of a file. Variables are not supported yet.
+    ssl_certificate: Each<PemSource> = "", in HTTP | SERVER;
 
     /// The private key of each `ssl_certificate`, in the same order. The worker needs no right to
     /// read the file.
-    ssl_certificate_key: Each<Certificate> = "", in HTTP | SERVER;
+    ssl_certificate_key: Each<PemSource> = "", in HTTP | SERVER;
 
     /// A file with the passwords of encrypted keys, one in a line; they are tried one after the
     /// other.
@@ -91,69 +90,6 @@ directives! {
 
     /// The file with the answer to staple, in DER.
     ssl_stapling_file: Option<Text> = "", in HTTP | SERVER;
-}
-
-/// One `ssl_certificate` or `ssl_certificate_key`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
-    pub word: Word,
-    pub template: Template,
-}
-
-impl Value for Certificate {
-    const SYNTAX: &'static str = "file | data:text";
-    const ARITY: Arity = Arity::exactly(1);
-
-    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        let word = args[0].clone();
-        for scheme in ["engine:", "store:"] {
-            if word.bytes.starts_with(scheme.as_bytes()) {
-                let message = format!("\"{scheme}\" keys are not supported in \"{}\"", word.text());
-                return Err(Fault::new(word.place, message)
-                    .hint("there are no engines and stores of OpenSSL: name a file"));
-            }
-        }
-        let template = Template::compile(&word, reader.names)?;
-        Ok(Self { word, template })
-    }
-}
-
-/// The versions of TLS that were named and exist here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Protocols {
-    pub tls12: bool,
-    pub tls13: bool,
-    /// One that is not spoken was named too.
-    pub older: Option<Word>,
-}
-
-impl Value for Protocols {
-    const SYNTAX: &'static str = "[SSLv2] [SSLv3] [TLSv1] [TLSv1.1] [TLSv1.2] [TLSv1.3]";
-    const ARITY: Arity = Arity::at_least(1);
-
-    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        let mut protocols = Self { tls12: false, tls13: false, older: None };
-        for word in args {
-            match word.bytes.to_ascii_lowercase().as_slice() {
-                b"tlsv1.2" => protocols.tls12 = true,
-                b"tlsv1.3" => protocols.tls13 = true,
-                b"sslv2" | b"sslv3" | b"tlsv1" | b"tlsv1.1" => {
-                    protocols.older.get_or_insert_with(|| word.clone());
-                }
-                _ => {
-                    let message = format!("invalid value \"{}\"", word.text());
-                    return Err(Fault::new(word.place, message)
-                        .hint("write one or both of: TLSv1.2, TLSv1.3"));
-                }
-            }
-        }
-        if !protocols.tls12 && !protocols.tls13 {
-            let message = "no protocol of \"ssl_protocols\" is supported";
-            return Err(Fault::new(args[0].place, message)
-                .hint("TLSv1.2 and TLSv1.3 are spoken; older versions are broken"));
-        }
-        Ok(protocols)
-    }
 }
 
 choice! {

@@ -4,7 +4,7 @@
 //! page.
 
 use super::facts::{Facts, Offered};
-use super::secrets::Captured;
+use super::secrets::{self, Captured};
 use super::server_config::{Acceptance, Greeting};
 use super::session::{self, Session, Sink};
 use crate::channel::Channel;
@@ -75,13 +75,14 @@ pub async fn accept(
         let _ = channel.socket().try_write(&UNRECOGNIZED_NAME);
         return Err(Fault::Rejected);
     };
-    let connection =
-        accepted.into_connection(Arc::clone(config)).map_err(|(fault, mut alert)| {
-            let _ = alert.write_all(&mut Sink(channel.socket()));
-            Fault::Tls(fault)
-        })?;
-    let mut session =
-        Session::new(Connection::Server(connection), hearing.inbox, Captured::default());
+    // The server's part of TLS 1.3 is over with its first flight, and so its secrets are made here.
+    let mut captured = Captured::default();
+    let entered = secrets::capture(&mut captured, || accepted.into_connection(Arc::clone(config)));
+    let connection = entered.map_err(|(fault, mut alert)| {
+        let _ = alert.write_all(&mut Sink(channel.socket()));
+        Fault::Tls(fault)
+    })?;
+    let mut session = Session::new(Connection::Server(connection), hearing.inbox, captured);
     shake_hands(&mut session, &channel, deadline).await?;
     let facts = match session.connection() {
         Connection::Server(connection) => Box::new(Facts::of(connection, offered, name)),
@@ -139,6 +140,19 @@ async fn wait(socket: &Socket, interest: Interest, deadline: Instant) -> Result<
 }
 
 impl Fault {
+    /// The words of the error log, without what was being done.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Closed => "peer closed connection in SSL handshake".to_owned(),
+            Self::TimedOut => "client timed out (110: Connection timed out)".to_owned(),
+            Self::Broken(error) => {
+                format!("SSL_do_handshake() failed ({})", crate::errno_text(error))
+            }
+            Self::Tls(fault) => format!("SSL_do_handshake() failed (SSL: {fault})"),
+            Self::Rejected => "handshake rejected".to_owned(),
+        }
+    }
+
     fn of(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return Self::Closed;

@@ -3,7 +3,7 @@
 //! In reading order: [`pem`] and [`der`] read files, [`private_key`] and [`credential`] make
 //! certificates with keys of them, [`ciphers`] and [`curves`] evaluate OpenSSL's lists,
 //! [`signature`] checks what a peer has signed, [`chain`] judges certificates, [`client_policy`]
-//! those of clients, [`resumption`] keeps sessions. [`accept`] shakes hands,
+//! those of clients, [`resumption`] keeps sessions. [`accept`] and [`connect`] shake hands,
 //! [`session`] carries bytes, [`secrets`] lets a tunnel leave.
 //!
 //! Files are read elsewhere, and no directive is known here.
@@ -13,6 +13,7 @@ mod certificate;
 mod chain;
 mod ciphers;
 mod client_policy;
+mod connect;
 mod credential;
 mod curves;
 mod der;
@@ -27,9 +28,10 @@ mod session;
 mod signature;
 mod variables;
 
-pub use accept::{Accepted, Choice, Fault as AcceptFault, accept, shake_hands};
+pub use accept::{Accepted, Choice, Fault as AcceptFault, accept};
 pub use chain::{Trust, TrustFault};
 pub use client_policy::{ClientPolicy, Demand, Refused, Shown};
+pub use connect::{ClientTerms, Dialling, Unsecured};
 pub use credential::{Credential, CredentialFault};
 pub use facts::Facts;
 pub use resumption::{Cache, Resumption, Tickets};

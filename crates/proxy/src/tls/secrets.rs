@@ -27,6 +27,8 @@ thread_local! {
 
 /// Calls `act`, within which rustls may make secrets of the connection that `captured` belongs to.
 pub fn capture<R>(captured: &mut Captured, act: impl FnOnce() -> R) -> R {
+    // Nobody else's are left from before.
+    CAUGHT.take();
     let result = act();
     CAUGHT.with_borrow_mut(|caught| {
         if !caught.client.is_empty() {

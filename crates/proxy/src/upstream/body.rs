@@ -184,6 +184,7 @@ impl Body {
                     Err(fault) => {
                         if let Cut::Closed = fault
                             && matches!(self.cutter, Cutter::UntilClose)
+                            && !self.upstream.channel.was_cut()
                         {
                             self.cutter = Cutter::Done;
                         } else {
@@ -203,7 +204,9 @@ impl Body {
 
     fn log(&self, request: &Request, severity: Severity, message: &str) {
         let peer = self.upstream.address.to_string();
-        error_log::upstream(request, severity, message, &ShownUrl { uri: &self.uri, peer: &peer });
+        let scheme = self.upstream.scheme();
+        let url = ShownUrl { scheme, uri: &self.uri, peer: &peer };
+        error_log::upstream(request, severity, message, &url);
     }
 
     fn finished(&self, request: &mut Request, cut: Option<Cut>) -> Finish {

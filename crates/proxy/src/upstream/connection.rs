@@ -2,7 +2,7 @@
 
 use crate::channel::Channel;
 use crate::config::Address;
-use crate::upstream::{Group, Outcome, Released};
+use crate::upstream::{Group, Outcome, Released, Scheme};
 use bytes::BytesMut;
 use std::io;
 use std::rc::Rc;
@@ -22,6 +22,14 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// How it is spoken to.
+    pub fn scheme(&self) -> Scheme {
+        match self.channel.with_tls(|_| ()) {
+            Some(()) => Scheme::Https,
+            None => Scheme::Http,
+        }
+    }
+
     /// Connects to `address`; `begun` sees the connection before anything is waited for.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use super::converse::{self, Conversation, Failure};
 use super::outgoing::{self, Heading};
 use super::pool::Kin;
 use super::resolve::{self, Unresolved};
-use super::{Group, Lease, Outcome, Pass, Released, ShownUrl, Upstream, incoming};
+use super::{Group, Lease, Outcome, Pass, Released, Scheme, ShownUrl, Upstream, incoming};
 use crate::channel::Channel;
 use crate::config::Address;
 use crate::error_log;
@@ -17,6 +17,7 @@ use crate::modules::error_log::Severity;
 use crate::modules::proxy::NextUpstream;
 use crate::request::{Attempt, Request};
 use crate::response::Response;
+use crate::tls::{AcceptFault, Dialling, Unsecured};
 use crate::upgrade::{self, Offer};
 use crate::worker::Thread;
 use bytes::BytesMut;
@@ -108,6 +109,9 @@ struct Aim {
     group: Arc<Group>,
     /// The request's target, as it is sent.
     uri: Vec<u8>,
+    scheme: Scheme,
+    /// How TLS is spoken, and to which name; absent where it is not.
+    tls: Option<(Arc<Dialling>, Vec<u8>)>,
 }
 
 /// What is settled before a peer is chosen.
@@ -156,7 +160,14 @@ async fn prepare(
         error_log::request(request, Severity::Error, &message);
         Ended::Refused(400)
     })?;
-    let aim = aim(client, request, heading, thread).await?;
+    let tls = match heading.scheme {
+        Scheme::Http => None,
+        Scheme::Https => {
+            let name = request.value(&request.location.proxy_ssl.proxy_ssl_name);
+            pass.tls.clone().map(|rules| (rules, name))
+        }
+    };
+    let aim = Aim { tls, ..aim(client, request, heading, thread).await? };
     Ok(Ready { aim, offer, seat, head })
 }
 
@@ -170,7 +181,7 @@ async fn aim(
     let watches = !request.location.proxy.proxy_ignore_client_abort.0;
     let text = String::from_utf8_lossy(&heading.host);
     match resolve::group(client, request, heading.to, (&text, watches), thread).await {
-        Ok(group) => Ok(Aim { group, uri: heading.uri }),
+        Ok(group) => Ok(Aim { group, uri: heading.uri, scheme: heading.scheme, tls: None }),
         Err(Unresolved::Gone) => Err(Ended::Gone),
         Err(Unresolved::Refused(status)) => Err(Ended::Refused(status)),
     }
@@ -299,7 +310,10 @@ async fn attempt(
     (lease, seat): (Lease, Option<&Seat>),
     thread: &Rc<Thread>,
 ) -> Result<Answer, AttemptEnd> {
-    let kin = Kin::new(&aim.group, Arc::as_ptr(&request.location) as usize);
+    let mut kin = Kin::new(&aim.group, Arc::as_ptr(&request.location) as usize);
+    if let Some((rules, name)) = &aim.tls {
+        kin = kin.secured(rules, name);
+    }
     let began = Instant::now();
     let peer = &aim.group.peer(lease.index()).address;
     let url = shown_url(aim, aim.group.shown(lease.index()));
@@ -310,13 +324,16 @@ async fn attempt(
     };
     let upstream = match kept {
         Some(upstream) => upstream,
-        None => match connect(client, request, peer, url, (seat, thread)).await {
+        None => match connected(client, request, (peer, aim), url, (seat, thread)).await {
             Ok(upstream) => upstream,
             Err(None) => return Err(AttemptEnd::Gone),
             Err(Some(failure)) => return Err(AttemptEnd::Failed(lease, failure)),
         },
     };
     request.attempt().connect_time = Some(began.elapsed());
+    if seat.is_some() {
+        upstream.channel.read_exactly();
+    }
     let conversation = Conversation { upstream, url };
     match converse::converse(client, request, conversation, head).await {
         Ok(heard) => {
@@ -337,6 +354,65 @@ async fn attempt(
         Err(converse::Ended::Failed(failure)) => {
             request.attempt().response_time = Some(began.elapsed());
             Err(AttemptEnd::Failed(lease, failure))
+        }
+    }
+}
+
+/// Connects, and secures the connection where TLS is spoken; `Err(None)` when the client went away
+/// meanwhile.
+async fn connected(
+    client: &Client,
+    request: &Request,
+    (peer, aim): (&Address, &Aim),
+    url: ShownUrl<'_>,
+    tunnel: (Option<&Seat>, &Thread),
+) -> Result<Upstream, Option<Failure>> {
+    let upstream = connect(client, request, peer, url, tunnel).await?;
+    let Some((rules, name)) = &aim.tls else {
+        return Ok(upstream);
+    };
+    let limit = Duration::from_millis(request.location.proxy.proxy_connect_timeout.0);
+    let watches = !request.location.proxy.proxy_ignore_client_abort.0;
+    let Upstream { channel, buffer, address, requests, made, is_reused } = upstream;
+    let secured = tokio::select! {
+        biased;
+        secured = rules.secure(channel, name, limit) => secured,
+        () = client.channel.closed(), if watches => {
+            let message = "client prematurely closed connection, so upstream connection is closed too \
+                           while SSL handshaking to upstream";
+            error_log::upstream(request, Severity::Info, message, &url);
+            return Err(None);
+        }
+    };
+    match secured {
+        Ok(channel) => Ok(Upstream { channel, buffer, address, requests, made, is_reused }),
+        Err(fault) => {
+            let (words, failure) = unsecured(&fault, name);
+            let message = format!("{words} while SSL handshaking to upstream");
+            error_log::upstream(request, Severity::Error, &message, &url);
+            Err(Some(failure))
+        }
+    }
+}
+
+/// What a failed handshake is for the log and for the request.
+fn unsecured(fault: &Unsecured, name: &[u8]) -> (String, Failure) {
+    let failed = |words: String| {
+        (words, Failure { status: 502, bit: NextUpstream::ERROR, ..Failure::default() })
+    };
+    match fault {
+        Unsecured::Handshake(AcceptFault::TimedOut) => (
+            "upstream timed out (110: Connection timed out)".to_owned(),
+            Failure { status: 504, bit: NextUpstream::TIMEOUT, ..Failure::default() },
+        ),
+        Unsecured::Handshake(fault) => failed(fault.words()),
+        Unsecured::Untrusted(fault) => {
+            let (number, words) = (fault.number(), fault.words());
+            failed(format!("upstream SSL certificate verify error: ({number}:{words})"))
+        }
+        Unsecured::OtherName => {
+            let name = String::from_utf8_lossy(name);
+            failed(format!("upstream SSL certificate does not match \"{name}\""))
         }
     }
 }
@@ -384,7 +460,7 @@ async fn connect(
 }
 
 fn shown_url<'u>(aim: &'u Aim, peer: &'u str) -> ShownUrl<'u> {
-    ShownUrl { uri: &aim.uri, peer }
+    ShownUrl { scheme: aim.scheme, uri: &aim.uri, peer }
 }
 
 async fn conclude(

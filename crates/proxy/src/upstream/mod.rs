@@ -29,7 +29,7 @@ pub use group::{Group, Keepalive, Outcome, Peer, Released};
 pub use pass::{Pass, Redirects, Rule, Target, UriPart};
 pub use pool::Pool;
 pub use tunnel::{Tunnel, tunnel};
-pub use url::{Authority, HTTP_PORT, Host, Url};
+pub use url::{Authority, HTTP_PORT, Host, Scheme, Url};
 
 use std::fmt;
 
@@ -37,6 +37,7 @@ use std::fmt;
 /// line is written.
 #[derive(Clone, Copy)]
 struct ShownUrl<'u> {
+    scheme: Scheme,
     uri: &'u [u8],
     peer: &'u str,
 }
@@ -44,6 +45,7 @@ struct ShownUrl<'u> {
 impl fmt::Display for ShownUrl<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.peer.starts_with("unix:") { ":" } else { "" };
-        write!(out, "http://{}{separator}{}", self.peer, String::from_utf8_lossy(self.uri))
+        let (scheme, uri) = (self.scheme.prefix(), String::from_utf8_lossy(self.uri));
+        write!(out, "{scheme}{}{separator}{uri}", self.peer)
     }
 }

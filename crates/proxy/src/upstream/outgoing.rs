@@ -6,7 +6,7 @@ use crate::modules::proxy::HttpVersion;
 use crate::request::{Body, Request};
 use crate::upgrade::Offer;
 use crate::upstream::pass::with_lower;
-use crate::upstream::{Authority, Group, HTTP_PORT, Host, Pass, Target, UriPart, Url};
+use crate::upstream::{Authority, Group, Host, Pass, Scheme, Target, UriPart, Url};
 use crate::uri::{self, Escape};
 use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ pub struct Heading {
     /// `http://host` for logs; the URI follows.
     pub host: Bytes,
     pub port: Bytes,
+    pub scheme: Scheme,
 }
 
 /// Whom a request goes to.
@@ -57,7 +58,8 @@ impl std::fmt::Display for AimFault {
 /// Finds out where a request goes.
 pub fn aim(request: &Request, pass: &Pass) -> Result<Heading, AimFault> {
     match &pass.target {
-        Target::Fixed { group, host, port, uri } => Ok(Heading {
+        Target::Fixed { scheme, group, host, port, uri } => Ok(Heading {
+            scheme: *scheme,
             to: To::Group(Arc::clone(group)),
             uri: fixed_uri(request, uri),
             host: host.clone(),
@@ -69,8 +71,8 @@ pub fn aim(request: &Request, pass: &Pass) -> Result<Heading, AimFault> {
 
 fn computed(request: &Request, url: &[u8]) -> Result<Heading, AimFault> {
     let text = || String::from_utf8_lossy(url).into_owned();
-    let rest = match url.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case(b"http://") && url.len() > 7 => &url[7..],
+    let (scheme, rest) = match Scheme::split(url) {
+        Some((scheme, rest)) if !rest.is_empty() => (scheme, rest),
         _ => return Err(AimFault::Prefix(text())),
     };
     let parsed = Url::parse(rest).map_err(|what| {
@@ -84,9 +86,9 @@ fn computed(request: &Request, url: &[u8]) -> Result<Heading, AimFault> {
         Some(_) => parsed.uri,
     };
     let authority = parsed.authority;
-    let to = computed_target(&request.config, &authority, HTTP_PORT);
-    let port = authority.port.unwrap_or(HTTP_PORT).to_string().into_bytes();
-    Ok(Heading { to, uri, host: authority.text.into(), port: port.into() })
+    let to = computed_target(&request.config, &authority, scheme.port());
+    let port = authority.port.unwrap_or(scheme.port()).to_string().into_bytes();
+    Ok(Heading { to, uri, host: authority.text.into(), port: port.into(), scheme })
 }
 
 /// Whom a computed authority means: a group or a server of the configuration, an address, or a name.

@@ -1,7 +1,8 @@
 //! `proxy_pass`, compiled: where a location's requests go and what becomes of their path.
 
 use crate::regex::Regex;
-use crate::upstream::Group;
+use crate::tls::Dialling;
+use crate::upstream::{Group, Scheme};
 use bytes::Bytes;
 use perdura_conf::Template;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 /// What a location passes requests to.
 pub struct Pass {
     pub target: Target,
+    /// How TLS is spoken to the server, where the URL is one of `https` or may be.
+    pub tls: Option<Arc<Dialling>>,
     /// Fields set by `proxy_set_header` and by default, in the order in which they are sent.
     pub fields: Vec<(Vec<u8>, Template)>,
     /// Names in lower case that are not copied from the client, because they are set or dropped.
@@ -22,6 +25,7 @@ pub struct Pass {
 /// The server or group.
 pub enum Target {
     Fixed {
+        scheme: Scheme,
         group: Arc<Group>,
         host: Bytes,
         port: Bytes,

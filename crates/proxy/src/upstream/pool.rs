@@ -1,7 +1,9 @@
 //! Idle connections to upstreams, kept for the next request. Each thread has its own.
 
+use crate::tls::Dialling;
 use crate::upstream::{Group, Keepalive, Upstream};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,13 +12,41 @@ use std::time::{Duration, Instant};
 pub struct Kin {
     group: Arc<str>,
     location: usize,
+    tls: Option<Secured>,
+}
+
+/// By which rules TLS was spoken, and to which name.
+#[derive(Clone, Debug)]
+struct Secured {
+    rules: Arc<Dialling>,
+    name: Box<[u8]>,
+}
+
+impl PartialEq for Secured {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rules, &other.rules) && self.name == other.name
+    }
+}
+
+impl Eq for Secured {}
+
+impl Hash for Secured {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.rules).hash(state);
+        self.name.hash(state);
+    }
 }
 
 impl Kin {
     /// `location` is any number that differs between locations.
     pub fn new(group: &Group, location: usize) -> Self {
         let location = if group.keepalive.local { location } else { 0 };
-        Self { group: Arc::clone(group.kin()), location }
+        Self { group: Arc::clone(group.kin()), location, tls: None }
+    }
+
+    /// Connections by these rules to this name are none of others.
+    pub fn secured(self, rules: &Arc<Dialling>, name: &[u8]) -> Self {
+        Self { tls: Some(Secured { rules: Arc::clone(rules), name: name.into() }), ..self }
     }
 }
 

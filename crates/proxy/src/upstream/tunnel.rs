@@ -50,6 +50,10 @@ pub async fn tunnel(
             let mut response = Response { status: 200, ..Response::default() };
             let mut head = BytesMut::with_capacity(256);
             crate::front::write_head(&mut request, &mut response, &mut head);
+            let limit = Duration::from_millis(request.location.core.client_header_timeout.0);
+            if client.channel.settle(&mut client.buffer, limit).await.is_err() {
+                return Passed::Gone(client, request);
+            }
             let ends = Ends { client, upstream, lease };
             thread.begin_tunnel(proof, seat, ends, request, head);
             Passed::Tunnel

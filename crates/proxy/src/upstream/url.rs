@@ -24,12 +24,44 @@ pub struct Authority {
 /// What is wrong with an address, in nginx's words.
 pub type UrlFault = &'static str;
 
-/// An `http://` URL, cut up.
+/// A URL behind its scheme, cut up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     pub authority: Authority,
     /// What follows the authority, with its slash; empty when there is nothing.
     pub uri: Vec<u8>,
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// The scheme that a URL begins with, and what follows its slashes.
+    pub fn split(url: &[u8]) -> Option<(Self, &[u8])> {
+        [Self::Http, Self::Https].into_iter().find_map(|scheme| {
+            let (prefix, rest) = url.split_at_checked(scheme.prefix().len())?;
+            prefix.eq_ignore_ascii_case(scheme.prefix().as_bytes()).then_some((scheme, rest))
+        })
+    }
+
+    /// With the slashes behind it.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "http://",
+            Self::Https => "https://",
+        }
+    }
+
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Http => HTTP_PORT,
+            Self::Https => 443,
+        }
+    }
 }
 
 /// The port of `http`.
@@ -91,7 +123,7 @@ fn parse_port(text: &str) -> Result<u16, UrlFault> {
 }
 
 impl Url {
-    /// Reads a URL behind its `http://`. A unix socket's path ends at a colon.
+    /// Reads a URL behind its scheme. A unix socket's path ends at a colon.
     pub fn parse(rest: &[u8]) -> Result<Self, UrlFault> {
         let is_unix = rest.len() >= 5 && rest[..5].eq_ignore_ascii_case(b"unix:");
         if is_unix {

@@ -133,7 +133,13 @@ impl Builder<'_> {
         self.check_buffers(&settings.proxy, head.word.place);
         let pass = settings.proxy.proxy_pass.clone();
         let pass = pass.and_then(|written| {
-            self.pass(&written, &settings.proxy, &head.name, &head.kind, shared)
+            self.pass(
+                &written,
+                (&settings.proxy, &settings.proxy_ssl),
+                &head.name,
+                &head.kind,
+                shared,
+            )
         });
         let tunnel = self.own_tunnel(&settings, shared);
         (settings, Leads { pass, tunnel })

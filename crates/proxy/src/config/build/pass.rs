@@ -4,7 +4,8 @@ use super::Builder;
 use super::http::Shared;
 use crate::config::Match;
 use crate::modules::proxy::{HttpVersion, Pass as Written, Redirect, Settings};
-use crate::upstream::{Authority, HTTP_PORT, Host, Pass, Redirects, Rule, Target, UriPart, Url};
+use crate::modules::proxy_ssl;
+use crate::upstream::{Authority, Host, Pass, Redirects, Rule, Scheme, Target, UriPart, Url};
 use perdura_conf::{Fault, Names, Template, Word};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -41,15 +42,17 @@ impl Builder<'_> {
     pub(super) fn pass(
         &mut self,
         written: &Written,
-        settings: &Settings,
+        (settings, tls): (&Settings, &proxy_ssl::Settings),
         name: &[u8],
         kind: &Match,
         shared: &mut Shared,
     ) -> Option<Arc<Pass>> {
         let target = self.target(written, kind, shared)?;
+        let plain = matches!(target, Target::Fixed { scheme: Scheme::Http, .. });
+        let tls = if plain { None } else { Some(self.dialling(tls).ok()?) };
         let redirects = self.redirects(settings, written, &target, name, kind);
         let (fields, dropped) = self.fields(settings);
-        Some(Arc::new(Pass { target, fields, dropped, redirects, hidden: hidden(settings) }))
+        Some(Arc::new(Pass { target, tls, fields, dropped, redirects, hidden: hidden(settings) }))
     }
 
     fn target(&mut self, written: &Written, kind: &Match, shared: &mut Shared) -> Option<Target> {
@@ -60,7 +63,8 @@ impl Builder<'_> {
         let fault = |what: &str| {
             Some(Fault::new(word.place, format!("{what} in upstream \"{}\"", shown(text))))
         };
-        let parsed = Url::parse(&text[b"http://".len()..]);
+        let (scheme, rest) = Scheme::split(text)?;
+        let parsed = Url::parse(rest);
         let url = match parsed {
             Ok(url) => url,
             Err(what) => {
@@ -82,20 +86,23 @@ impl Builder<'_> {
             Some(b'/') => UriPart::Instead(url.uri),
             Some(_) => UriPart::Instead([b"/", url.uri.as_slice()].concat()),
         };
-        let authority = url.authority;
+        let mut authority = url.authority;
         let group = match explicit(&authority, shared) {
             Some(group) if authority.port.is_some() => {
                 let name = &group.name;
-                let port = authority.port.unwrap_or(HTTP_PORT);
+                let port = authority.port.unwrap_or(scheme.port());
                 let message = format!("upstream \"{name}\" may not have port {port}");
                 self.faults.push(Fault::new(word.place, message));
                 return None;
             }
             Some(group) => group,
-            None => self.implicit_group(&authority, word, &mut shared.groups)?,
+            None => {
+                authority.port.get_or_insert(scheme.port());
+                self.implicit_group(&authority, word, &mut shared.groups)?
+            }
         };
-        let port = authority.port.unwrap_or(HTTP_PORT).to_string().into_bytes();
-        Some(Target::Fixed { group, host: authority.text.into(), port: port.into(), uri })
+        let port = authority.port.unwrap_or(scheme.port()).to_string().into_bytes();
+        Some(Target::Fixed { scheme, group, host: authority.text.into(), port: port.into(), uri })
     }
 
     /// The fields of the request that is sent: those of the configuration first, then nginx's own.
@@ -196,7 +203,8 @@ fn text(value: &str, names: &mut Names) -> Template {
 
 /// The URL without its scheme, as nginx shows it.
 fn shown(url: &[u8]) -> String {
-    String::from_utf8_lossy(&url[b"http://".len()..]).into_owned()
+    let rest = Scheme::split(url).map_or(url, |(_, rest)| rest);
+    String::from_utf8_lossy(rest).into_owned()
 }
 
 impl HttpVersion {

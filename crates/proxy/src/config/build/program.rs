@@ -129,7 +129,8 @@ impl Builder<'_> {
         let leads = match own {
             // A URI has no location's name to stand for here, as in a named location.
             Some(own) => {
-                let pass = self.pass(&own, &settings.proxy, b"", &Match::Named, shared);
+                let how = (&settings.proxy, &settings.proxy_ssl);
+                let pass = self.pass(&own, how, b"", &Match::Named, shared);
                 Leads { pass, tunnel }
             }
             None if tunnel.is_some() => Leads { pass: None, tunnel },

@@ -4,10 +4,13 @@
 //! place of their own, so the hint names it.
 
 use super::{Builder, path_of};
-use crate::modules::ssl::{self, Certificate, SessionCache, Settings};
+use crate::grammar::PemSource;
+use crate::modules::proxy_ssl;
+use crate::modules::ssl::{self, SessionCache, Settings};
 use crate::tls::{
-    Acceptance, Cache, ClientPolicy, Credential, CredentialFault, Demand, Greeting, Resumption,
-    ServerTerms, Tickets, Trust, TrustFault, evaluate_ciphers, evaluate_curves,
+    Acceptance, Cache, ClientPolicy, ClientTerms, Credential, CredentialFault, Demand, Dialling,
+    Greeting, Resumption, ServerTerms, Tickets, Trust, TrustFault, evaluate_ciphers,
+    evaluate_curves,
 };
 use perdura_conf::{Fault, Flag, Level, Number, Seconds, Size, Text};
 use std::io;
@@ -93,7 +96,7 @@ impl Builder<'_> {
                 format!("no \"ssl_certificate_key\" is defined for certificate \"{name}\"");
             return self.tell(Fault::nowhere(message));
         }
-        let passwords = self.passwords(settings.ssl_password_file.as_ref())?;
+        let passwords = self.passwords("ssl_password_file", settings.ssl_password_file.as_ref())?;
         let staple = match &settings.ssl_stapling_file {
             Some(file) if settings.ssl_stapling.0 => Some(self.staple(file)?),
             _ => None,
@@ -111,11 +114,19 @@ impl Builder<'_> {
 
     fn credential(
         &mut self,
-        certificate: &Certificate,
-        key: &Certificate,
+        certificate: &PemSource,
+        key: &PemSource,
         passwords: &[Vec<u8>],
     ) -> Result<Credential, Told> {
-        let named = |one: &Certificate| match one.word.bytes.strip_prefix(b"data:") {
+        for one in [certificate, key] {
+            if one.template.constant().is_none() {
+                let message = format!("variables in \"{}\" are not supported yet", one.word.text());
+                return self.tell(Fault::new(one.word.place, message).hint(
+                    "certificates are read with the configuration: name each with its server",
+                ));
+            }
+        }
+        let named = |one: &PemSource| match one.word.bytes.strip_prefix(b"data:") {
             Some(_) => "data:...".to_owned(),
             None => self.ssl_path(&one.word.bytes).display().to_string(),
         };
@@ -149,7 +160,7 @@ impl Builder<'_> {
         self.conf_prefix.join(path_of(written))
     }
 
-    fn passwords(&mut self, file: Option<&Text>) -> Result<Vec<Vec<u8>>, Told> {
+    fn passwords(&mut self, directive: &str, file: Option<&Text>) -> Result<Vec<Vec<u8>>, Told> {
         let Some(Text(written)) = file else {
             return Ok(Vec::new());
         };
@@ -161,7 +172,7 @@ impl Builder<'_> {
             }
             Err(error) => {
                 let (path, reason) = (path.display(), crate::errno_text(&error));
-                self.tell_of("ssl_password_file", format!("open() \"{path}\" failed ({reason})"))
+                self.tell_of(directive, format!("open() \"{path}\" failed ({reason})"))
             }
         }
     }
@@ -254,6 +265,75 @@ impl Builder<'_> {
             Err(error) => bio_reason(&error, &named),
         };
         self.tell_of(directive, format!("X509_LOOKUP_load_file(\"{named}\") failed {reason}"))
+    }
+
+    /// How TLS is spoken to an upstream.
+    pub(super) fn dialling(
+        &mut self,
+        settings: &proxy_ssl::Settings,
+    ) -> Result<Arc<Dialling>, Told> {
+        let list = String::from_utf8_lossy(&settings.proxy_ssl_ciphers.0).into_owned();
+        let ciphers = evaluate_ciphers(&list);
+        if ciphers.is_empty() {
+            let message = format!(
+                "SSL_CTX_set_cipher_list(\"{list}\") failed (SSL: SSL routines::no cipher match)"
+            );
+            return self.tell(Fault::nowhere(message).hint(
+                "\"proxy_ssl_ciphers\" may choose from six suites of TLS 1.2: ECDHE with AES-GCM or \
+                 CHACHA20-POLY1305",
+            ));
+        }
+        if let Some(word) = &settings.proxy_ssl_protocols.older {
+            let message = format!("\"{}\" is not supported, ignored", word.text());
+            self.faults.push(Fault::warning(word.place, message));
+        }
+        let terms = ClientTerms {
+            credential: self.own_credential(settings)?,
+            suites: ciphers.suites(),
+            tls12: settings.proxy_ssl_protocols.tls12,
+            tls13: settings.proxy_ssl_protocols.tls13,
+            trust: self.upstream_trust(settings)?,
+            sends_name: settings.proxy_ssl_server_name.0,
+            resumes: settings.proxy_ssl_session_reuse.0,
+        };
+        match terms.dialling() {
+            Ok(dialling) => Ok(Arc::new(dialling)),
+            Err(fault) => self.tell(Fault::nowhere(format!("TLS cannot be set up: {fault}"))),
+        }
+    }
+
+    fn own_credential(
+        &mut self,
+        settings: &proxy_ssl::Settings,
+    ) -> Result<Option<Credential>, Told> {
+        let Some(certificate) = &settings.proxy_ssl_certificate else {
+            return Ok(None);
+        };
+        let Some(key) = &settings.proxy_ssl_certificate_key else {
+            let name = certificate.word.text();
+            let message =
+                format!("no \"proxy_ssl_certificate_key\" is defined for certificate \"{name}\"");
+            return self.tell(Fault::nowhere(message));
+        };
+        let file = settings.proxy_ssl_password_file.as_ref();
+        let passwords = self.passwords("proxy_ssl_password_file", file)?;
+        self.credential(certificate, key, &passwords).map(Some)
+    }
+
+    fn upstream_trust(&mut self, settings: &proxy_ssl::Settings) -> Result<Option<Trust>, Told> {
+        if !settings.proxy_ssl_verify.0 {
+            return Ok(None);
+        }
+        let file = settings.proxy_ssl_trusted_certificate.as_ref();
+        if file.is_none_or(|Text(name)| name.is_empty()) {
+            let message = "no proxy_ssl_trusted_certificate for proxy_ssl_verify";
+            return self.tell(Fault::nowhere(message));
+        }
+        let Number(depth) = settings.proxy_ssl_verify_depth;
+        let mut trust = Trust::new(usize::try_from(depth).unwrap_or(usize::MAX));
+        self.roots(&mut trust, "proxy_ssl_trusted_certificate", file)?;
+        self.lists(&mut trust, "proxy_ssl_crl", settings.proxy_ssl_crl.as_ref())?;
+        Ok(Some(trust))
     }
 
     fn server_terms(

@@ -79,9 +79,8 @@ directives! {
     /// `ssl_session_timeout`. Servers share tickets across machines only with such files.
     ssl_session_ticket_key: Each<Text> = "", in HTTP | SERVER;
 
-    /// Takes requests that come with the first flight of a resumed TLS 1.3 handshake. Somebody may
-    /// have recorded and repeated them: an upgrade that comes so early gets 425. Sessions are then
-    /// kept here and used once, and tickets are off.
+    /// Early data of TLS 1.3 is not taken yet, and `-t` says so: it is refused in the handshake, and
+    /// clients send it again when that is over.
     ssl_early_data: Flag = "off", in HTTP | SERVER;
 
     /// Staples the answer of the certificate's OCSP responder to the handshake. It is taken from

@@ -6,7 +6,7 @@ use super::curves;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ClientHello;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What a client has offered in its hello.
@@ -31,8 +31,6 @@ pub struct Facts {
     pub alpn: Box<[u8]>,
     /// What the client has shown of itself, its own certificate first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The request that is worked on came before the handshake was over.
-    pub is_early: Cell<bool>,
     /// The last judgement and by whom.
     judged: RefCell<Option<(Arc<ClientPolicy>, Shown)>>,
 }
@@ -72,7 +70,6 @@ impl Facts {
             is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             alpn: connection.alpn_protocol().unwrap_or_default().into(),
             chain: chain.iter().map(|one| one.clone().into_owned()).collect(),
-            is_early: Cell::new(false),
             judged: RefCell::default(),
         }
     }

@@ -23,7 +23,6 @@ pub struct ServerTerms {
     /// Bytes of plaintext in one record.
     pub record_max: usize,
     pub resumption: Resumption,
-    pub takes_early_data: bool,
 }
 
 /// How a server meets a client.
@@ -43,9 +42,6 @@ pub enum Greeting {
 /// The largest record, and the smallest that rustls makes.
 const RECORD_MAX: usize = 16 * 1024;
 const RECORD_MIN: usize = 64;
-
-/// Early data of one handshake at most, as nginx has it (`SSL_CTX_set_max_early_data`).
-const EARLY_DATA_MAX: u32 = 16 * 1024;
 
 impl ServerTerms {
     /// Makes the configuration of rustls.
@@ -73,9 +69,6 @@ impl ServerTerms {
         config.max_fragment_size = Some(self.record_max.clamp(RECORD_MIN, RECORD_MAX));
         config.enable_secret_extraction = true;
         config.key_log = Arc::new(Catcher);
-        if self.takes_early_data {
-            config.max_early_data_size = EARLY_DATA_MAX;
-        }
         resume(&mut config, self.resumption, context);
         Ok(config)
     }

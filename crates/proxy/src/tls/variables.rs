@@ -49,7 +49,8 @@ pub const VALUES: &[(&str, Value)] = &[
     ("ssl_client_v_start", |facts| Some(moment(fields(facts)?.not_before))),
     ("ssl_curve", |facts| full(&facts.group)),
     ("ssl_curves", |facts| full(&facts.offered.groups)),
-    ("ssl_early_data", |facts| facts.is_early.get().then(|| "1".to_owned())),
+    // It is refused, so that no request ever comes early.
+    ("ssl_early_data", |_| None),
     ("ssl_protocol", |facts| full(facts.protocol)),
     ("ssl_server_name", |facts| facts.offered.name.as_deref().and_then(full)),
     // rustls keeps the numbers of sessions to itself.

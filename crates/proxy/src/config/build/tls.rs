@@ -74,6 +74,10 @@ impl Builder<'_> {
             let fault = Fault { level: Level::Warn, ..Fault::nowhere(message) };
             self.faults.push(fault.hint("name a response with \"ssl_stapling_file\""));
         }
+        if settings.ssl_early_data.0 {
+            let message = "\"ssl_early_data\" ignored, early data is not taken yet";
+            self.faults.push(Fault { level: Level::Warn, ..Fault::nowhere(message) });
+        }
         let list = String::from_utf8_lossy(&settings.ssl_ecdh_curve.0).into_owned();
         let absent = evaluate_curves(&list).map(|list| list.absent).unwrap_or_default();
         if !absent.is_empty() {
@@ -373,7 +377,6 @@ impl Builder<'_> {
             prefers_own_order: settings.ssl_prefer_server_ciphers.0,
             record_max: record_max as usize,
             resumption: self.resumption(settings)?,
-            takes_early_data: settings.ssl_early_data.0,
         })
     }
 
@@ -383,20 +386,15 @@ impl Builder<'_> {
         for Text(written) in &settings.ssl_session_ticket_key.0 {
             files.push(self.ticket_key(written)?.into());
         }
-        let mut cache = match &settings.ssl_session_cache {
+        let cache = match &settings.ssl_session_cache {
             SessionCache::None | SessionCache::Off => None,
             SessionCache::Builtin { sessions } => Some(Cache { name: None, sessions: *sessions }),
             SessionCache::Shared { name, sessions } => {
                 Some(Cache { name: Some(name.clone()), sessions: *sessions })
             }
         };
-        let early = settings.ssl_early_data.0;
-        if early {
-            // Early data is taken once from each session, so sessions must be kept here.
-            cache = cache.or(Some(Cache { name: None, sessions: EARLY_SESSIONS }));
-        }
         let tickets = match files.is_empty() {
-            _ if !settings.ssl_session_tickets.0 || early => None,
+            _ if !settings.ssl_session_tickets.0 => None,
             true => Some(Tickets::OfProcess),
             false => Some(Tickets::OfFiles(files)),
         };
@@ -414,9 +412,6 @@ impl Builder<'_> {
         self.tell_of("ssl_session_ticket_key", message)
     }
 }
-
-/// Sessions that are kept for early data when no cache is named.
-const EARLY_SESSIONS: usize = 4096;
 
 fn is_absent(file: &Option<Text>) -> bool {
     file.as_ref().is_none_or(|Text(name)| name.is_empty())

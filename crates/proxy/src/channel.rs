@@ -121,9 +121,20 @@ impl Channel {
         address: &Address,
         prepare: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     ) -> io::Result<Self> {
-        let channel = Self::over(Socket::connect_prepared(address, prepare)?);
+        let channel = Self::prepared(address, prepare)?;
         channel.connected().await?;
         Ok(channel)
+    }
+
+    /// The beginning of a connection by a socket that `prepare` has set up.
+    ///
+    /// # Errors
+    /// Those of [`Socket::connect_prepared`].
+    pub fn prepared(
+        address: &Address,
+        prepare: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        Socket::connect_prepared(address, prepare).map(Self::over)
     }
 
     /// Whether both ends have the same address: then the connection leads to this machine.

@@ -50,6 +50,8 @@ mod response;
 mod script;
 #[allow(unsafe_code, reason = "the runtime watches a descriptor that this module owns")]
 mod socket;
+#[allow(unsafe_code, reason = "the kernel has options that no wrapper knows")]
+mod socket_option;
 mod syslog;
 mod syslog_target;
 mod temp_file;

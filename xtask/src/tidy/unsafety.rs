@@ -16,6 +16,7 @@ const NAMED: &[(&str, &str)] = &[
     ("crates/proxy/src/world.rs", "names of users"),
     ("crates/proxy/src/world/", "names of users"),
     ("crates/proxy/src/clock.rs", "local time"),
+    ("crates/proxy/src/socket_option.rs", "options that no wrapper knows"),
     ("crates/proxy/src/password/libcrypt.rs", "crypt(3)"),
     ("src/master/", "clone, descriptors by number, identity"),
     ("src/daemon.rs", "fork and setsid"),

@@ -2,12 +2,15 @@
 //!
 //! The master binds; the worker only accepts.
 
+use crate::modules::server::KeepaliveProbes;
+use crate::socket_option::{self, TcpOption};
 use rustix::fd::OwnedFd;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where a socket is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +46,8 @@ pub struct Listen {
     pub ipv6only: bool,
     pub reuseport: bool,
     pub deferred: bool,
+    pub fastopen: Option<u32>,
+    pub so_keepalive: Option<KeepaliveProbes>,
 }
 
 /// nginx's queue length on Linux.
@@ -100,6 +105,7 @@ impl Listen {
         if let Some(size) = self.sndbuf {
             socket.set_send_buffer_size(size as usize).map_err(fault("setsockopt(SO_SNDBUF)"))?;
         }
+        self.set_keepalive(&socket).map_err(fault("setsockopt(SO_KEEPALIVE)"))?;
         socket.bind(&address).map_err(fault("bind()"))?;
         if let Address::Unix(path) = &self.address {
             use std::os::unix::fs::PermissionsExt;
@@ -108,6 +114,39 @@ impl Listen {
                 .map_err(fault("chmod()"))?;
         }
         socket.listen(self.backlog as i32).map_err(fault("listen()"))?;
+        self.set_on_listening(&socket);
         Ok(socket.into())
+    }
+
+    /// Probes of idle connections, which accepted sockets inherit.
+    fn set_keepalive(&self, socket: &Socket) -> io::Result<()> {
+        let (idle_s, interval_s, count) = match self.so_keepalive {
+            None => return Ok(()),
+            Some(KeepaliveProbes::Off) => return socket.set_keepalive(false),
+            Some(KeepaliveProbes::On { idle_s, interval_s, count }) => (idle_s, interval_s, count),
+        };
+        socket.set_keepalive(true)?;
+        let mut probes = TcpKeepalive::new();
+        if let Some(idle) = idle_s {
+            probes = probes.with_time(Duration::from_secs(idle));
+        }
+        if let Some(interval) = interval_s {
+            probes = probes.with_interval(Duration::from_secs(interval));
+        }
+        if let Some(count) = count {
+            probes = probes.with_retries(u32::try_from(count).unwrap_or(u32::MAX));
+        }
+        socket.set_tcp_keepalive(&probes)
+    }
+
+    /// What is asked of a socket that listens; a system that cannot do it serves all the same, as
+    /// with nginx, which only logs.
+    fn set_on_listening(&self, socket: &Socket) {
+        if self.deferred {
+            let _ = socket_option::set(socket, TcpOption::DeferAccept, 1);
+        }
+        if let Some(length) = self.fastopen {
+            let _ = socket_option::set(socket, TcpOption::FastOpen, length as i32);
+        }
     }
 }

@@ -20,5 +20,6 @@ mod trailers;
 
 pub use head::write as write_head;
 pub use pace::rate;
+pub use pace::{Pace, size};
 pub use send::{Finish, Sending, outcome};
 pub use serve::{Client, serve};

@@ -37,6 +37,17 @@ impl Pace {
         })
     }
 
+    /// A pace of so many bytes in a second from now on; `None` for no limit.
+    pub fn at(rate: u64) -> Option<Self> {
+        (rate > 0).then(|| Self {
+            rate,
+            after: 0,
+            began: Instant::now(),
+            held_until: None,
+            allowed_at: 0,
+        })
+    }
+
     /// How much may go when so much has been sent; `None` when nothing may yet.
     pub fn allowance(&mut self, sent: u64) -> Option<usize> {
         let now = Instant::now();

@@ -19,6 +19,7 @@ pub mod limit_req;
 pub mod log;
 pub mod process;
 pub mod proxy;
+pub mod proxy_cookie;
 pub mod proxy_ssl;
 pub mod realip;
 pub mod resolver;
@@ -64,6 +65,7 @@ pub mod scope {
         log,
         stub_status,
         proxy,
+        proxy_cookie,
         proxy_ssl,
         upgrade,
         tunnel,

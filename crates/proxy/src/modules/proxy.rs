@@ -3,12 +3,15 @@
 //! What is done with them stands in `upstream/` (the exchange) and `outgoing.rs` (the request that
 //! is sent).
 
-use crate::grammar::{Buffers, TempPath};
+use crate::cidr::parse_address;
+use crate::grammar::{Buffers, ComputedSize, TempPath, invalid_parameter};
 use crate::regex::{Case, Regex};
 use perdura_conf::{
     Arity, Each, Fault, Flag, Number, Reader, Size, Statement, Template, Text, Time, Value, Word,
     directives,
 };
+
+use std::net::SocketAddr;
 
 directives! {
     /// Passes requests to this server, or to the `upstream` group of that name. Without a URI part
@@ -98,6 +101,31 @@ directives! {
     /// Lets the system probe idle connections to the upstream (`SO_KEEPALIVE`), so that a server that
     /// vanished without a word is noticed. Its intervals are the system's (two hours by default).
     proxy_socket_keepalive: Flag = "off", in HTTP | SERVER | LOCATION;
+
+    /// Connects to upstreams from this address, with a port or without; `off` takes back what an
+    /// outer block says. An address that a variable gives and that is none is not used.
+    proxy_bind: Option<Bind> = "", in HTTP | SERVER | LOCATION;
+
+    /// Asks the upstream by this method instead of the client's.
+    proxy_method: Option<Template> = "", in HTTP | SERVER | LOCATION;
+
+    /// Sends this instead of the client's body.
+    proxy_set_body: Option<Template> = "", in HTTP | SERVER | LOCATION;
+
+    /// Passes the client's header fields on; off leaves only those that `proxy_set_header` sets.
+    proxy_pass_request_headers: Flag = "on", in HTTP | SERVER | LOCATION;
+
+    /// Passes the client's body on; off sends none.
+    proxy_pass_request_body: Flag = "on", in HTTP | SERVER | LOCATION;
+
+    /// Fields of answers that are not obeyed: `X-Accel-Limit-Rate` and `X-Accel-Buffering`. The
+    /// others concern a cache or redirects by the upstream, which are not built, and nothing obeys
+    /// them anyway.
+    proxy_ignore_headers: IgnoredFields = "", in HTTP | SERVER | LOCATION;
+
+    /// How many bytes of an answer are read from the upstream in a second, for one request and with
+    /// `proxy_buffering on`; 0 is no limit. It says nothing of tunnels.
+    proxy_limit_rate: ComputedSize = "0", in HTTP | SERVER | LOCATION;
 }
 
 /// The argument of `proxy_pass`, before its group is known.
@@ -122,6 +150,102 @@ impl Value for Pass {
         }
         let template = Template::compile(&word, reader.names)?;
         Ok(Self { word, template })
+    }
+}
+
+/// `address [transparent]`, or `off`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    Off,
+    To { address: Template, transparent: bool },
+}
+
+impl Value for Bind {
+    const SYNTAX: &'static str = "address [transparent] | off";
+    const ARITY: Arity = Arity::between(1, 2);
+
+    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        if let [word] = args
+            && word.is("off")
+        {
+            return Ok(Self::Off);
+        }
+        let transparent = match args.get(1) {
+            None => false,
+            Some(word) if word.is("transparent") => true,
+            Some(word) => return Err(invalid_parameter(word)),
+        };
+        let address = Template::compile(&args[0], reader.names)?;
+        if let Some(text) = address.constant()
+            && Self::address(text).is_none()
+        {
+            let message = format!("invalid address \"{}\"", args[0].text());
+            return Err(Fault::new(args[0].place, message));
+        }
+        Ok(Self::To { address, transparent })
+    }
+}
+
+impl Bind {
+    /// `address` or `address:port`; without a port the system chooses one.
+    pub fn address(text: &[u8]) -> Option<SocketAddr> {
+        let text = std::str::from_utf8(text).ok()?;
+        let ip = parse_address(text).map(|ip| SocketAddr::new(ip, 0));
+        ip.or_else(|| text.parse().ok())
+    }
+}
+
+/// Fields of answers, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IgnoredFields(u16);
+
+impl IgnoredFields {
+    const NAMES: [&str; 9] = [
+        "X-Accel-Redirect",
+        "X-Accel-Expires",
+        "X-Accel-Limit-Rate",
+        "X-Accel-Buffering",
+        "X-Accel-Charset",
+        "Expires",
+        "Cache-Control",
+        "Set-Cookie",
+        "Vary",
+    ];
+
+    /// Whether a field of this name (as [`Self::NAMES`] writes it) is not obeyed.
+    pub fn has(self, name: &str) -> bool {
+        Self::bit(name.as_bytes()).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    fn bit(name: &[u8]) -> Option<u16> {
+        let same = |known: &&str| known.as_bytes().eq_ignore_ascii_case(name);
+        Self::NAMES.iter().position(same).map(|at| 1 << at)
+    }
+}
+
+impl Value for IgnoredFields {
+    const SYNTAX: &'static str = "field ...";
+    const ARITY: Arity = Arity::at_least(1);
+
+    fn read(args: &[Word], _reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        let mut bits = 0;
+        for word in args {
+            bits |= Self::bit(&word.bytes).ok_or_else(|| {
+                Fault::new(word.place, format!("invalid value \"{}\"", word.text()))
+                    .hint(format!("write one or more of: {}", Self::NAMES.join(", ")))
+            })?;
+        }
+        Ok(Self(bits))
+    }
+
+    /// As in nginx, a second line adds to the first.
+    fn again(&mut self, next: Self, _reader: &Reader<'_>) -> Result<(), Fault> {
+        self.0 |= next.0;
+        Ok(())
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self(0))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What belongs to one `server` block alone: its addresses and its names.
 
-use perdura_conf::{Arity, Each, Fault, Number, Reader, Size, Value, Word, directives};
+use perdura_conf::{Arity, Each, Fault, Number, Reader, Seconds, Size, Value, Word, directives};
 
 directives! {
     /// An address, a port or a `unix:` path on which this server answers. Several servers may share
@@ -27,6 +27,9 @@ pub struct Listen {
     pub ipv6only: Option<bool>,
     pub reuseport: bool,
     pub deferred: bool,
+    /// The queue of TCP Fast Open.
+    pub fastopen: Option<u32>,
+    pub so_keepalive: Option<KeepaliveProbes>,
     /// A balancer in front tells the client's address.
     pub proxy_protocol: bool,
     /// Parameters that belong to the socket were given.
@@ -36,6 +39,7 @@ pub struct Listen {
 impl Value for Listen {
     const SYNTAX: &'static str = "address[:port] | port | unix:path [default_server] [ssl] [backlog=number] \
                                   [rcvbuf=size] [sndbuf=size] [ipv6only=on|off] [reuseport] [deferred] \
+                                  [fastopen=number] [so_keepalive=on|off|idle:interval:count] \
                                   [bind] [proxy_protocol]";
     const ARITY: Arity = Arity::at_least(1);
 
@@ -50,6 +54,8 @@ impl Value for Listen {
             ipv6only: None,
             reuseport: false,
             deferred: false,
+            fastopen: None,
+            so_keepalive: None,
             proxy_protocol: false,
             socket_options: false,
         };
@@ -75,7 +81,10 @@ impl Listen {
                 | "proxy_protocol"
                 | "ssl"
         );
-        let valued = matches!(name, "backlog" | "rcvbuf" | "sndbuf" | "ipv6only");
+        let valued = matches!(
+            name,
+            "backlog" | "rcvbuf" | "sndbuf" | "ipv6only" | "fastopen" | "so_keepalive"
+        );
         if (bare && text != name) || (valued && text == name) {
             return Err(invalid("parameter"));
         }
@@ -87,9 +96,8 @@ impl Listen {
             "bind" => {}
             "ssl" => self.ssl = true,
             "backlog" => {
-                let backlog = Number::parse(value.as_bytes()).filter(|&backlog| backlog > 0);
-                let backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
-                self.backlog = Some(backlog.ok_or_else(|| invalid("backlog"))? as u32);
+                let backlog = count(value).filter(|&backlog| backlog > 0);
+                self.backlog = Some(backlog.ok_or_else(|| invalid("backlog"))?);
             }
             "rcvbuf" => {
                 let size = Size::parse(value.as_bytes());
@@ -106,21 +114,62 @@ impl Listen {
                     _ => return Err(invalid("parameter")),
                 });
             }
+            "fastopen" => {
+                self.fastopen = Some(count(value).ok_or_else(|| invalid("fastopen"))?);
+            }
+            "so_keepalive" => {
+                self.so_keepalive = Some(KeepaliveProbes::parse(value).ok_or_else(|| {
+                    let message = format!("invalid so_keepalive value: \"{value}\"");
+                    Fault::new(word.place, message).hint("write on, off or idle:interval:count")
+                })?);
+            }
             "reuseport" => self.reuseport = true,
             "deferred" => self.deferred = true,
             "proxy_protocol" => self.proxy_protocol = true,
-            "http2" | "quic" | "so_keepalive" | "fastopen" | "accept_filter" | "setfib"
-            | "multipath" => {
+            "http2" | "quic" | "accept_filter" | "setfib" | "multipath" => {
                 return Err(Fault::new(
                     word.place,
                     format!("the \"{name}\" parameter of \"listen\" is not supported yet"),
                 ));
             }
-            _ => {
-                return Err(invalid("parameter"));
-            }
+            _ => return Err(invalid("parameter")),
         }
         Ok(())
+    }
+}
+
+/// A number that the system takes.
+fn count(text: &str) -> Option<u32> {
+    let number = i32::try_from(Number::parse(text.as_bytes())?).ok()?;
+    u32::try_from(number).ok()
+}
+
+/// `so_keepalive=on|off|[idle]:[interval]:[count]`; what is left out is the system's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepaliveProbes {
+    Off,
+    On { idle_s: Option<u64>, interval_s: Option<u64>, count: Option<u64> },
+}
+
+impl KeepaliveProbes {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "on" => return Some(Self::On { idle_s: None, interval_s: None, count: None }),
+            "off" => return Some(Self::Off),
+            _ => {}
+        }
+        let mut parts = text.split(':');
+        let mut part = |read: fn(&[u8]) -> Option<u64>| match parts.next() {
+            None | Some("") => Some(None),
+            Some(text) => read(text.as_bytes()).map(Some),
+        };
+        let on = Self::On {
+            idle_s: part(Seconds::parse)?,
+            interval_s: part(Seconds::parse)?,
+            count: part(Number::parse)?,
+        };
+        let nothing = Self::On { idle_s: None, interval_s: None, count: None };
+        (parts.next().is_none() && on != nothing && text.contains(':')).then_some(on)
     }
 }
 

@@ -9,7 +9,7 @@ use super::pool::Kin;
 use super::{Lease, Outcome, ShownUrl, Upstream};
 use crate::channel::ChannelFault;
 use crate::error_log;
-use crate::front::{Client, Finish, Sending, outcome};
+use crate::front::{Client, Finish, Pace, Sending, outcome};
 use crate::h1::{Chunk, ChunkedDecoder, Persistence, ResponseBody, ResponseFraming};
 use crate::modules::error_log::Severity;
 use crate::request::Request;
@@ -62,6 +62,8 @@ pub struct Body {
     is_buffered: bool,
     received: u64,
     spool: Option<Spool>,
+    /// `proxy_limit_rate`.
+    pace: Option<Pace>,
 }
 
 /// Bytes that wait in a file for the client, framed already.
@@ -75,7 +77,7 @@ impl Body {
     pub fn new(
         answer: Answer,
         framing: ResponseFraming,
-        is_buffered: bool,
+        (is_buffered, rate): (bool, u64),
         thread: Rc<Thread>,
     ) -> Self {
         let Answer { upstream, lease, kin, began, uri, request_was_sent, .. } = answer;
@@ -97,6 +99,7 @@ impl Body {
             is_buffered,
             received: 0,
             spool: None,
+            pace: Pace::at(if is_buffered { rate } else { 0 }),
         }
     }
 
@@ -177,6 +180,7 @@ impl Body {
                 return self.finished(request, cut);
             }
             let wants = !ended && cut.is_none() && self.has_room(request, sending);
+            let wants = wants && self.may_read(request);
             if wants {
                 match self.read(request) {
                     Ok(true) => continue,
@@ -356,6 +360,19 @@ impl Body {
         Ok(true)
     }
 
+    /// Whether more may be read now (`proxy_limit_rate`).
+    fn may_read(&mut self, request: &mut Request) -> bool {
+        let received = request.attempt().bytes_received;
+        self.pace.as_mut().is_none_or(|pace| pace.allowance(received).is_some())
+    }
+
+    /// Resolves when more may be read again.
+    async fn rested(&self) {
+        if let Some(until) = self.pace.as_ref().and_then(|pace| pace.held_until) {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
     fn has_room(&self, request: &Request, sending: &Sending) -> bool {
         let proxy = &request.location.proxy;
         if !self.is_buffered {
@@ -407,6 +424,7 @@ impl Body {
         };
         let watches = blocked.is_none() && !proxy.proxy_ignore_client_abort.0;
         let is_blocked = blocked.is_some();
+        let is_held = self.pace.as_ref().is_some_and(|pace| pace.held_until.is_some());
         let more = async {
             match blocked {
                 Some(sending) => sending.writable(&client.channel).await,
@@ -419,6 +437,7 @@ impl Body {
             ready = more => {
                 ready.map_err(|error| Waited::Client(ChannelFault::Io(error)))
             }
+            () = self.rested(), if is_held => Ok(()),
             () = client.channel.closed(), if watches => {
                 let error = io::Error::from(io::ErrorKind::ConnectionReset);
                 Err(Waited::Client(ChannelFault::Io(error)))

@@ -4,7 +4,9 @@ use crate::channel::Channel;
 use crate::config::Address;
 use crate::upstream::{Group, Outcome, Released, Scheme};
 use bytes::BytesMut;
+use rustix::fd::BorrowedFd;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,12 +32,20 @@ impl Upstream {
         }
     }
 
-    /// Connects to `address`; `begun` sees the connection before anything is waited for.
+    /// Connects to `address`, from `local` if that is said; `begun` sees the connection before
+    /// anything is waited for.
     ///
     /// # Errors
     /// Those of the system calls, and the one that the attempt ended with.
-    pub async fn connect(address: &Address, begun: impl FnOnce(&Channel)) -> io::Result<Self> {
-        let channel = Channel::connect(address)?;
+    pub async fn connect(
+        address: &Address,
+        local: Option<Local>,
+        begun: impl FnOnce(&Channel),
+    ) -> io::Result<Self> {
+        let channel = match local.filter(|_| matches!(address, Address::Inet(_))) {
+            None => Channel::connect(address)?,
+            Some(local) => Channel::prepared(address, |socket| local.prepare(socket))?,
+        };
         begun(&channel);
         channel.connected().await?;
         Ok(Self::new(channel, address))
@@ -51,6 +61,27 @@ impl Upstream {
             made: Instant::now(),
             is_reused: false,
         }
+    }
+}
+
+/// An address of this machine to connect from.
+#[derive(Clone, Copy, Debug)]
+pub struct Local {
+    pub address: SocketAddr,
+    /// The address may be another machine's, whose packets come back here by the system's rules.
+    pub transparent: bool,
+}
+
+impl Local {
+    fn prepare(self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        if self.transparent {
+            let raw = socket2::SockRef::from(&socket);
+            match self.address {
+                SocketAddr::V4(_) => raw.set_ip_transparent_v4(true)?,
+                SocketAddr::V6(_) => raw.set_ip_transparent_v6(true)?,
+            }
+        }
+        Ok(rustix::net::bind(socket, &self.address)?)
     }
 }
 

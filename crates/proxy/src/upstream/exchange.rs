@@ -2,6 +2,7 @@
 //! what the answer becomes.
 
 use super::connecting::{self, Unconnected};
+use super::connection::Local;
 use super::converse::{self, Conversation, Failure};
 use super::outgoing::{self, Heading};
 use super::pool::Kin;
@@ -14,13 +15,14 @@ use crate::front::Client;
 use crate::front::body::{self, BodyFault};
 use crate::h1::{ResponseHead, same_name};
 use crate::modules::error_log::Severity;
-use crate::modules::proxy::NextUpstream;
-use crate::request::{Attempt, Request};
+use crate::modules::proxy::{Bind, NextUpstream};
+use crate::request::{Attempt, Body, Request};
 use crate::response::Response;
 use crate::tls::{AcceptFault, Dialling, Unsecured};
 use crate::upgrade::{self, Offer};
 use crate::worker::Thread;
 use bytes::BytesMut;
+use perdura_conf::Number;
 use perdura_tunnel::{Seat, Side};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -140,11 +142,14 @@ async fn prepare(
         .find(|(name, _)| same_name(name, "upgrade"))
         .map(|(_, template)| request.value(template));
     let offer = upgrade::offer(request, configured.as_deref());
-    if request.location.proxy.proxy_request_buffering.0 || offer.may_switch() {
+    let proxy = &request.location.proxy;
+    let is_replaced = proxy.proxy_set_body.is_some() || !proxy.proxy_pass_request_body.0;
+    if proxy.proxy_request_buffering.0 || offer.may_switch() || is_replaced {
         body::read_all(client, request).await.map_err(Ended::BadBody)?;
     } else {
         body::invite(client, request).await.map_err(Ended::BadBody)?;
     }
+    replace_body(request);
     // A seat is had before the upstream is asked, so that no answer can come that has no place.
     let seat = match offer.may_switch() {
         false => None,
@@ -169,6 +174,40 @@ async fn prepare(
     };
     let aim = Aim { tls, ..aim(client, request, heading, thread).await? };
     Ok(Ready { aim, offer, seat, head })
+}
+
+/// `proxy_set_body` and `proxy_pass_request_body`: what is sent instead of the client's body.
+fn replace_body(request: &mut Request) {
+    let proxy = &request.location.proxy;
+    let body = match &proxy.proxy_set_body {
+        Some(template) => request.value(template),
+        None if proxy.proxy_pass_request_body.0 => return,
+        None => Vec::new(),
+    };
+    request.body = Body::Memory(body.into());
+}
+
+/// `X-Accel-Limit-Rate`: the rate of the response, as the upstream wants it.
+fn obey_limit_rate(request: &mut Request, head: &ResponseHead) {
+    if request.location.proxy.proxy_ignore_headers.has("X-Accel-Limit-Rate") {
+        return;
+    }
+    let rate = head.fields().first("x-accel-limit-rate").and_then(Number::parse);
+    request.limit_rate = rate.or(request.limit_rate);
+}
+
+/// The address to connect from (`proxy_bind`).
+fn local_address(request: &Request) -> Option<Local> {
+    let Some(Bind::To { address, transparent }) = &request.location.proxy.proxy_bind else {
+        return None;
+    };
+    let text = request.value(address);
+    let found = Bind::address(&text);
+    if found.is_none() && !text.is_empty() {
+        let message = format!("invalid local address \"{}\"", String::from_utf8_lossy(&text));
+        error_log::request(request, Severity::Error, &message);
+    }
+    found.map(|address| Local { address, transparent: *transparent })
 }
 
 /// Finds the addresses of a name that only a resolver knows.
@@ -434,7 +473,8 @@ async fn connect(
         }
     };
     let limit = Duration::from_millis(request.location.proxy.proxy_connect_timeout.0);
-    let connecting = tokio::time::timeout(limit, Upstream::connect(peer, begun));
+    let local = local_address(request);
+    let connecting = tokio::time::timeout(limit, Upstream::connect(peer, local, begun));
     let watches = !request.location.proxy.proxy_ignore_client_abort.0;
     let connected = tokio::select! {
         biased;
@@ -472,6 +512,7 @@ async fn conclude(
     (offer, seat, aim): (Offer, Option<Seat>, Aim),
 ) -> Passed {
     request.upstream_head = Some(Rc::clone(&answer.head));
+    obey_limit_rate(&mut request, &answer.head);
     if answer.head.status() != 101 {
         answer.upstream.channel.unexpect();
         return match incoming::framing(&request, &answer.head) {

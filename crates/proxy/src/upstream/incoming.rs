@@ -4,7 +4,8 @@
 use super::body::Body;
 use super::exchange::Answer;
 use super::pass::with_lower;
-use super::{Pass, Redirects, Rule};
+use super::{Pass, Redirects, Rule, cookies, outgoing};
+use crate::front::size;
 use crate::h1::{Asked, ResponseFault, ResponseFraming, ResponseHead, response_framing, same_name};
 use crate::request::Request;
 use crate::response::{Content, LeftOut, Response};
@@ -16,7 +17,8 @@ const HOP_BY_HOP: [&str; 3] = ["connection", "transfer-encoding", "content-lengt
 
 /// Where the body of an answer ends.
 pub fn framing(request: &Request, head: &ResponseHead) -> Result<ResponseFraming, ResponseFault> {
-    let asked = if request.is_head() { Asked::Head } else { Asked::Other };
+    let is_head = outgoing::method(request).eq_ignore_ascii_case(b"HEAD");
+    let asked = if is_head { Asked::Head } else { Asked::Other };
     response_framing(head, asked)
 }
 
@@ -30,13 +32,16 @@ pub fn response(
 ) -> Response {
     let mut response = head_of(request, pass, &answer.head);
     response.content_length = framing.content_length;
+    let rate = size(request, &request.location.proxy.proxy_limit_rate);
+    let ignored = request.location.proxy.proxy_ignore_headers;
     let buffering = request.location.proxy.proxy_buffering.0
         && answer
             .head
             .fields()
             .first("x-accel-buffering")
+            .filter(|_| !ignored.has("X-Accel-Buffering"))
             .is_none_or(|value| !value.eq_ignore_ascii_case(b"no"));
-    let body = Body::new(answer, framing, buffering, Rc::clone(thread));
+    let body = Body::new(answer, framing, (buffering, rate), Rc::clone(thread));
     response.content = Content::Upstream(Box::new(body));
     response
 }
@@ -65,6 +70,11 @@ pub fn head_of(request: &Request, pass: &Pass, head: &ResponseHead) -> Response 
                 }
                 Some(location) => response.field(part(name), location),
                 // A relative one that nothing rewrote passes as it is.
+                None => response.field(part(name), part(value)),
+            }
+        } else if same_name(name, "set-cookie") {
+            match cookies::rewritten(request, &request.location.proxy_cookie, value) {
+                Some(cookie) => response.field(part(name), cookie),
                 None => response.field(part(name), part(value)),
             }
         } else if same_name(name, "refresh") {

@@ -11,6 +11,7 @@ mod body;
 mod connecting;
 mod connection;
 mod converse;
+mod cookies;
 mod exchange;
 mod group;
 mod incoming;

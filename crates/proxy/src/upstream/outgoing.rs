@@ -9,6 +9,7 @@ use crate::upstream::pass::with_lower;
 use crate::upstream::{Authority, Group, Host, Pass, Scheme, Target, UriPart, Url};
 use crate::uri::{self, Escape};
 use bytes::{Bytes, BytesMut};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -159,11 +160,24 @@ pub enum Framing {
 /// comes (T11).
 pub fn framing(request: &Request) -> Framing {
     use crate::h1::BodyFraming;
+    if !request.location.proxy.proxy_pass_request_body.0
+        && request.location.proxy.proxy_set_body.is_none()
+    {
+        return Framing::None;
+    }
     match (&request.body, request.framing) {
         (Body::Broken, _) | (Body::Unread, BodyFraming::None) => Framing::None,
         (Body::Unread, BodyFraming::Length(length)) => Framing::Length(length),
         (Body::Unread, BodyFraming::Chunked) => Framing::Chunked,
         (body, _) => Framing::Length(body.length()),
+    }
+}
+
+/// The method that the upstream is asked by (`proxy_method`).
+pub fn method(request: &Request) -> Cow<'_, [u8]> {
+    match &request.location.proxy.proxy_method {
+        None => Cow::Borrowed(&request.method),
+        Some(template) => Cow::Owned(request.value(template)),
     }
 }
 
@@ -182,7 +196,7 @@ pub fn head(
     };
     let mut writer = HeadWriter::new(out);
     // A raw blank or control in the target would end it early: it is escaped, whatever made it.
-    writer.request_line(&request.method, &uri::escape_unsafe(uri), version)?;
+    writer.request_line(&method(request), &uri::escape_unsafe(uri), version)?;
     let mut value = Vec::new();
     for (name, template) in &pass.fields {
         value.clear();
@@ -204,7 +218,8 @@ pub fn head(
         Framing::Chunked => writer.field(b"Transfer-Encoding", b"chunked")?,
     }
     let nominated: Vec<&[u8]> = connection_tokens(request.head.fields()).collect();
-    for (name, value) in request.head.fields().iter() {
+    let passes = request.location.proxy.proxy_pass_request_headers.0;
+    for (name, value) in request.head.fields().iter().filter(|_| passes) {
         if !is_dropped(pass, name, &nominated) {
             writer.field(name, value)?;
         }

@@ -289,6 +289,8 @@ fn listen_of(address: &Address, written: Option<&Written>) -> Listen {
         ipv6only: written.and_then(|written| written.ipv6only).unwrap_or(true),
         reuseport: written.is_some_and(|written| written.reuseport),
         deferred: written.is_some_and(|written| written.deferred),
+        fastopen: written.and_then(|written| written.fastopen),
+        so_keepalive: written.and_then(|written| written.so_keepalive),
     }
 }
 

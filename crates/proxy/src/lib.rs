@@ -72,6 +72,7 @@ pub use config::{
 pub use ledger::Ledger;
 pub use log_file::LogFile;
 pub use modules::error_log::Severity;
+pub use upstream::{Authority, Host as AuthorityHost};
 pub use worker::{Inheritance, run_worker};
 pub use world::{Disk, Snapshot, SnapshotFault, World};
 

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use super::conf;
 use super::fault::Fault;
 use super::process::{Process, ourselves};
-use super::table::PERDURA;
 
 /// One program to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +59,11 @@ impl Peer {
         fs::create_dir_all(&folder).map_err(Fault::file(&folder))?;
         let address = free_address().map_err(Fault::file(&folder))?;
         let conf = folder.join("nginx.conf");
-        let connect =
-            if self.name == PERDURA { conf::Connect::Known } else { conf::Connect::Unknown };
+        // By what the program says of itself: any may be measured in Perdura's place.
+        let connect = match self.version() {
+            Ok(said) if said.contains("perdura") => conf::Connect::Known,
+            _ => conf::Connect::Unknown,
+        };
         let text = conf::text(&folder, address, upstream, connect);
         fs::write(&conf, text).map_err(Fault::file(&conf))?;
         let said = folder.join("said");

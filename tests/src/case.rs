@@ -16,6 +16,9 @@
 //! -- perdura NAME         the outcome that is expected of perdura in a case that differs
 //! ```
 //!
+//! Beside `@listen@` the server may listen on `[::1]:@port@` and on `unix:@socket@`; the options
+//! `over=ipv6` and `over=unix` make a client come there.
+//!
 //! Options: `differs=ROW` (in a line of `gets`: `~~ ROW`) names a row of
 //! `docs/differences.md`; `errors` compares the error log too; `no-upstream`, `no-log` leave a part out.
 
@@ -49,6 +52,16 @@ pub struct Client {
     pub errors: bool,
     pub upstream: bool,
     pub log: bool,
+    pub over: Over,
+}
+
+/// Which of the server's addresses a client connects to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Over {
+    #[default]
+    Ipv4,
+    Ipv6,
+    Unix,
 }
 
 /// One `-- ` section as it stands in a file.
@@ -154,6 +167,7 @@ impl Client {
             errors: false,
             upstream: true,
             log: true,
+            over: Over::default(),
         }
     }
 
@@ -164,6 +178,8 @@ impl Client {
         for word in argument.split_whitespace() {
             match word.split_once('=') {
                 Some(("differs", row)) => client.differs = Some(row.to_owned()),
+                Some(("over", "ipv6")) => client.over = Over::Ipv6,
+                Some(("over", "unix")) => client.over = Over::Unix,
                 None if word == "errors" => client.errors = true,
                 None if word == "no-upstream" => client.upstream = false,
                 None if word == "no-log" => client.log = false,

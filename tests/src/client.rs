@@ -2,6 +2,9 @@
 //! what comes back.
 
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::message::{Message, ReadAs};
@@ -17,6 +20,14 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5));
         Self { wire: Wire::new(stream.unwrap_or_else(|error| panic!("{address}: {error}"))) }
+    }
+
+    /// A client of a unix socket: the calls of a TCP stream that are made here know no difference.
+    #[track_caller]
+    pub fn connect_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path);
+        let stream = stream.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { wire: Wire::new(TcpStream::from(OwnedFd::from(stream))) }
     }
 
     /// One request on a connection of its own, and the answer.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::case::{Case, Client as CaseClient, Section};
+use crate::case::{Case, Client as CaseClient, Over, Section};
 use crate::client::Client;
 use crate::message::{Message, ReadAs};
 use crate::nameserver::NameServer;
@@ -263,7 +263,7 @@ impl Stage {
         for (_, upstream) in &self.upstreams {
             upstream.forget();
         }
-        let mut talk = Talk::new(self);
+        let mut talk = Talk::new(self, client.over);
         let begun = Instant::now();
         for step in &client.steps {
             talk.perform(step);
@@ -319,6 +319,7 @@ impl Stage {
 /// What a client does over one or several connections.
 struct Talk<'a> {
     stage: &'a Stage,
+    over: Over,
     done: Vec<Connection>,
     current: Connection,
 }
@@ -332,14 +333,14 @@ struct Connection {
 }
 
 impl<'a> Talk<'a> {
-    fn new(stage: &'a Stage) -> Self {
-        Self { stage, done: Vec::new(), current: Connection::open(stage) }
+    fn new(stage: &'a Stage, over: Over) -> Self {
+        Self { stage, over, done: Vec::new(), current: Connection::open(stage, over) }
     }
 
     fn perform(&mut self, step: &Step) {
         match step {
             Step::New => {
-                let next = Connection::open(self.stage);
+                let next = Connection::open(self.stage, self.over);
                 self.done.push(std::mem::replace(&mut self.current, next));
             }
             Step::Seen(count) => self.wait_for_upstreams(*count),
@@ -361,8 +362,8 @@ impl<'a> Talk<'a> {
 }
 
 impl Connection {
-    fn open(stage: &Stage) -> Self {
-        let client = Client::connect(stage.proxy.address());
+    fn open(stage: &Stage, over: Over) -> Self {
+        let client = stage.proxy.client(over);
         Self { client, text: String::new(), end: None, switched: false }
     }
 

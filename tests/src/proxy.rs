@@ -2,7 +2,7 @@
 //! and ended by its process id.
 
 use std::fs::Permissions;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::case::Over;
 use crate::census::Census;
+use crate::client::Client;
 use crate::folder::Folder;
 use crate::outcome::Names;
 use crate::port::free_port;
@@ -194,6 +196,7 @@ impl Proxy {
         let marker = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let setup = setup.clone().name("listen", address).name("port", address.port());
         let setup = setup.name("marker", marker).name("dir", folder.path().display());
+        let setup = setup.name("socket", folder.path().join(SOCKET).display());
         for (path, content) in &setup.files {
             let content = substitute_bytes(content, &setup.names);
             folder.write(path, &content);
@@ -246,6 +249,16 @@ impl Proxy {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A client by the way that a case asks for; the configuration has to listen there.
+    #[track_caller]
+    pub fn client(&self, over: Over) -> Client {
+        match over {
+            Over::Ipv4 => Client::connect(self.address),
+            Over::Ipv6 => Client::connect((Ipv6Addr::LOCALHOST, self.address.port()).into()),
+            Over::Unix => Client::connect_unix(&self.folder.path().join(SOCKET)),
+        }
     }
 
     pub fn folder(&self) -> &Folder {
@@ -465,6 +478,8 @@ fn substitute_bytes(content: &[u8], names: &[(String, String)]) -> Vec<u8> {
 /// What is compared of the access log unless a case says otherwise. Byte counts of whole
 /// responses are not in it, since the program's name has another length.
 const LOG: &str = "$status \"$request\" $request_length $upstream_status";
+/// In the folder.
+const SOCKET: &str = "proxy.sock";
 const MARKER: &str = "/-marker-";
 const START: Duration = Duration::from_secs(10);
 const STOP: Duration = Duration::from_secs(5);

@@ -24,7 +24,8 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(stream: TcpStream) -> Self {
-        stream.set_nodelay(true).expect("TCP_NODELAY");
+        // A unix socket, which a client may have made a stream of, has no such option.
+        let _ = stream.set_nodelay(true);
         let wire = Self { stream, buffer: Vec::new() };
         wire.patience(PATIENCE);
         wire

@@ -9,6 +9,7 @@ use crate::modules::error_log::Severity;
 use crate::request::Request;
 use crate::response::Response;
 use bytes::BytesMut;
+use std::net::SocketAddr;
 
 /// How the body behind a head is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,11 +193,14 @@ fn absolute(request: &Request, location: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&request.server.name);
     } else if !request.host.is_empty() {
         out.extend_from_slice(&request.host);
-    } else if let Address::Inet(address) = &request.connection.local {
-        match address.ip() {
-            std::net::IpAddr::V4(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
-            std::net::IpAddr::V6(ip) => out.extend_from_slice(format!("[{ip}]").as_bytes()),
-        }
+    } else {
+        let name = match &request.connection.local {
+            Address::Inet(SocketAddr::V4(address)) => address.ip().to_string(),
+            // nginx leaves the brackets out, so that the port looks like a part of the address.
+            Address::Inet(SocketAddr::V6(address)) => format!("[{}]", address.ip()),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        };
+        out.extend_from_slice(name.as_bytes());
     }
     if let Address::Inet(address) = &request.connection.local
         && core.port_in_redirect.0

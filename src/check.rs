@@ -12,7 +12,7 @@ use perdura_proxy::{Config, Disk, Severity, build};
 use rustix::io::Errno;
 
 use crate::cli::Command;
-use crate::master::{Logs, limit_warning};
+use crate::master::{Logs, limit_warning, shared_limit_warning};
 use crate::paths;
 use crate::report::{self, Report};
 
@@ -34,6 +34,9 @@ pub fn run(command: &Command, dump: bool, report: &mut Report) -> u8 {
         } else {
             if let Some(text) = limit_warning(config.process()) {
                 report.say(Severity::Warn, &text);
+            } else {
+                let fault = shared_limit_warning(config.process(), built.worker_connections);
+                report.faults(fault.as_slice(), &built.sources);
             }
             say(&format!("configuration file {file} test is successful"));
             if dump && print(&built.sources, &mut io::stdout().lock()).is_err() {

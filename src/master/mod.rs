@@ -41,7 +41,7 @@ use rustix::process::{Pid, kill_process};
 
 use crate::signal::{Signals, Woken};
 
-pub use limits::warning as limit_warning;
+pub use limits::{shared_warning as shared_limit_warning, warning as limit_warning};
 pub use listeners::Listeners;
 pub use logs::Logs;
 pub use process::{Forked, exit, fork};

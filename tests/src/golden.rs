@@ -56,7 +56,10 @@ impl Golden {
             std::fs::copy(entry.path(), to).expect("a copy of a file");
         }
         let conf = folder.write("perdura.conf", self.conf.as_bytes());
-        let output = Command::new(program.binary())
+        // What is said of limits must not depend on those of the machine.
+        let output = Command::new("sh")
+            .args(["-c", LIMITED])
+            .arg(program.binary())
             .args(["-t", "-p"])
             .arg(folder.path())
             .arg("-e")
@@ -114,5 +117,8 @@ fn essence(said: &str) -> (String, String) {
     let complaint = complaint.map_or("", |(_, rest)| rest);
     (code, complaint.to_owned())
 }
+
+/// Both limits of descriptors are the same, so that nothing can be raised, but by root.
+const LIMITED: &str = "ulimit -n 1024; exec \"$0\" \"$@\"";
 
 const DASHES: &str = "----------\n";

@@ -9,6 +9,7 @@ mod chance;
 pub(crate) mod geo;
 mod host_table;
 mod known;
+mod lint;
 mod locations;
 pub(crate) mod map;
 mod process;

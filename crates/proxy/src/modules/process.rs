@@ -16,8 +16,9 @@ directives! {
     /// process whatever the number is, so `$pid` is the same for all.
     worker_processes: Count = "1", in MAIN;
 
-    /// The limit of open descriptors of the worker. A tunnel needs two, a proxied request two, a
-    /// log one.
+    /// The limit of open descriptors, for each thread: all of them share one table, whose limit is as
+    /// many times this, or, when nothing is said, the limit in force. A tunnel needs two descriptors,
+    /// a proxied request two, a log one.
     worker_rlimit_nofile: Option<Number> = "", in MAIN;
 
     /// How long a graceful end (`-s quit`) waits for requests and tunnels before it closes them.

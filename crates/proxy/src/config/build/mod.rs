@@ -21,7 +21,7 @@ mod tunnel;
 mod upstream;
 mod zones;
 
-use crate::config::{Config, Process, known, table};
+use crate::config::{Config, Process, known, lint, table};
 use crate::limits::Zones;
 use crate::log_file::LogFile;
 use crate::modules::events::Connections;
@@ -30,7 +30,7 @@ use crate::modules::{events_block, main_block, scope, scope_check};
 use crate::variables::Binding;
 use crate::world::World;
 use perdura_conf::{
-    Context, Document, Fault, Flag, Level, Names, Number, Reader, Sources, Statement, Time,
+    Context, Document, Fault, Flag, Level, Names, Number, Place, Reader, Sources, Statement, Time,
     VariableId, Word, check_entry,
 };
 use std::collections::HashSet;
@@ -56,6 +56,8 @@ pub struct Built {
     pub config: Option<Arc<Config>>,
     pub faults: Vec<Fault>,
     pub sources: Sources,
+    /// Where `worker_connections` stands, for a warning of whoever knows the limits.
+    pub worker_connections: Option<Place>,
 }
 
 /// Reads the configuration that `options` name from `world`.
@@ -76,10 +78,22 @@ pub fn build(world: &dyn World, options: &Options) -> Built {
     };
     let config = builder.main(&document.statements);
     // Nested blocks are read after the settings around them; people read from top to bottom.
-    let faults = document.in_reading_order(builder.faults);
-    let broken = faults.iter().any(|fault| fault.level == Level::Emerg);
+    let mut faults = builder.faults;
+    let is_sound = |faults: &[Fault]| faults.iter().all(|fault| fault.level != Level::Emerg);
+    if is_sound(&faults) && is_sound(&document.faults) {
+        faults.extend(lint::check(&document.statements));
+    }
+    let faults = document.in_reading_order(faults);
+    let broken = !is_sound(&faults);
     let config = if broken { None } else { config.map(Arc::new) };
-    Built { config, faults, sources: document.sources }
+    let worker_connections = place_of_connections(&document.statements);
+    Built { config, faults, sources: document.sources, worker_connections }
+}
+
+fn place_of_connections(main: &[Statement]) -> Option<Place> {
+    let events = main.iter().find(|statement| statement.name.is("events"))?;
+    let mut inner = events.block.iter().flatten();
+    Some(inner.find(|statement| statement.name.is("worker_connections"))?.name.place)
 }
 
 /// The state of one build.

@@ -1,7 +1,10 @@
 // A client of the `ws` package: many sizes, compressed and not, ping, and a close code; through an
 // HTTP proxy when one is given.
+//
+// Arguments: URL, the proxy or nothing, the certificate to trust of a wss URL.
 const assert = require('assert');
 const crypto = require('crypto');
+const fs = require('fs');
 const http = require('http');
 const WebSocket = require('ws');
 
@@ -22,11 +25,12 @@ class Connecting extends http.Agent {
   }
 }
 
+const ca = process.argv[4] ? fs.readFileSync(process.argv[4]) : undefined;
 const agent = process.argv[3] ? new Connecting() : undefined;
 
 function talk(perMessageDeflate) {
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(process.argv[2], { perMessageDeflate, agent });
+    const socket = new WebSocket(process.argv[2], { perMessageDeflate, agent, ca });
     const waiting = sizes.map((size) => crypto.randomBytes(size));
     let next = 0;
     socket.on('error', reject);

@@ -7,6 +7,7 @@
 mod carriers;
 mod case;
 mod census;
+mod certificates;
 mod client;
 mod folder;
 mod golden;
@@ -30,6 +31,7 @@ mod wire;
 pub use carriers::Carriers;
 pub use case::{Case, Client as CaseClient, Section};
 pub use census::{Census, pss_kib};
+pub use certificates::certificate;
 pub use client::Client;
 pub use folder::Folder;
 pub use golden::{Golden, golden_files};

@@ -37,6 +37,16 @@ impl Peer {
         Self::start(script, command, arguments)
     }
 
+    /// A script of `tests/peers` in Node that drives a headless Chromium; the browser's path is its
+    /// last argument.
+    #[track_caller]
+    pub fn browser(script: &str, arguments: &[&str]) -> Self {
+        let paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+        let chromium = paths.into_iter().find(|path| std::path::Path::new(path).exists());
+        let chromium = chromium.expect("no chromium: cargo xtask test installs it");
+        Self::node(script, &[arguments, &[chromium]].concat())
+    }
+
     #[track_caller]
     pub fn start(name: &str, mut command: Command, arguments: &[&str]) -> Self {
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());

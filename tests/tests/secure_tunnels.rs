@@ -1,62 +1,71 @@
 //! Tunnels with TLS: what tunnels survive, they survive with TLS, and a real peer compares every
 //! byte meanwhile.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use perdura_tests::{Census, Peer, Proxy, Setup, page_conf, until};
+use perdura_tests::{Census, Peer, Proxy, Setup, certificate, page_conf, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A certificate for 127.0.0.1 and its key, in PEM.
-fn certificate() -> (Vec<u8>, Vec<u8>) {
-    let made = |key: &str| {
-        Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
-            .args(["-nodes", "-days", "30", "-subj", "/CN=localhost", "-keyout", key])
-            .args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
-            .stderr(Stdio::null())
-            .output()
-            .expect("openssl runs")
-    };
-    let folder = perdura_tests::Folder::new("certificate");
-    let key = folder.path().join("key.pem");
-    let output = made(key.to_str().expect("a path in UTF-8"));
-    assert!(output.status.success(), "openssl makes a certificate");
-    (output.stdout, folder.text("key.pem").into_bytes())
+/// Which sides of a tunnel speak TLS.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    WssToWs,
+    WsToWss,
+    WssToWss,
 }
 
-/// The page's tunnel behind `listen ... ssl`, before a peer.
-fn secure(port: u16, extra: &str) -> Setup {
-    let (http, location) = page_conf();
-    let (certificate, key) = certificate();
-    let block = format!(
-        "{http}
-        server {{
-            listen @listen@ ssl;
-            ssl_certificate cert.pem;
-            ssl_certificate_key key.pem;
-            {extra}
-            {location}
-        }}"
-    );
-    Setup::bare()
-        .http(&block)
-        .file("cert.pem", certificate)
-        .file("key.pem", key)
-        .name("upstream", format!("127.0.0.1:{port}"))
-}
+impl Way {
+    const ALL: [Self; 3] = [Self::WssToWs, Self::WsToWss, Self::WssToWss];
 
-/// A client over TLS that compares what it sends with what comes back for so many seconds.
-fn client(proxy: &Proxy, seconds: u32, tunnels: u32) -> Peer {
-    let url = format!("wss://{}/chat/", proxy.address());
-    let certificate = proxy.folder().path().join("cert.pem");
-    let certificate = certificate.to_str().expect("a path in UTF-8");
-    let arguments = [&url, certificate, &seconds.to_string(), &tunnels.to_string()];
-    let client = Peer::python("secure_client.py", &arguments);
-    assert_eq!(client.line(LIMIT), "open");
-    client
+    fn client_is_secure(self) -> bool {
+        self != Self::WsToWss
+    }
+
+    fn upstream_is_secure(self) -> bool {
+        self != Self::WssToWs
+    }
+
+    /// An echo, as the way has it.
+    fn server(self) -> Peer {
+        let files = ["server.crt", "server.key"].map(certificate);
+        let files: Vec<_> = files.iter().filter_map(|path| path.to_str()).collect();
+        let count = if self.upstream_is_secure() { files.len() } else { 0 };
+        Peer::python("websockets_server.py", &files[..count])
+    }
+
+    /// The page's tunnel before a server at this port, `extra` beside its location.
+    fn setup(self, port: u16, extra: &str) -> Setup {
+        let (http, location) = page_conf();
+        let ssl = if self.client_is_secure() { "ssl" } else { "" };
+        let scheme = if self.upstream_is_secure() { "https" } else { "http" };
+        let location = location.replace("http://backend", &format!("{scheme}://backend"));
+        let block = format!(
+            "{http}
+            server {{
+                listen @listen@ {ssl};
+                ssl_certificate server.crt;
+                ssl_certificate_key server.key;
+                {extra}
+                {location}
+            }}"
+        );
+        let address = format!("127.0.0.1:{port}");
+        Setup::bare().http(&block).certificates().name("upstream", address)
+    }
+
+    /// A client that compares what it sends with what comes back for so many seconds.
+    #[track_caller]
+    fn client(self, proxy: &Proxy, seconds: u32, tunnels: u32) -> Peer {
+        let scheme = if self.client_is_secure() { "wss" } else { "ws" };
+        let url = format!("{scheme}://{}/chat/", proxy.address());
+        let root = certificate("ca.crt").display().to_string();
+        let arguments = [&url, root.as_str(), &seconds.to_string(), &tunnels.to_string()];
+        let client = Peer::python("secure_client.py", &arguments);
+        assert_eq!(client.line(LIMIT), "open", "{self:?}");
+        client
+    }
 }
 
 /// Calls `deed` again and again for some seconds.
@@ -74,51 +83,71 @@ fn kill_worker(proxy: &Proxy) {
     let workers = proxy.workers();
     let worker = *workers.first().expect("a worker");
     kill_process(worker, Signal::KILL).expect("the worker can be killed");
-    until("there is another worker", Duration::from_secs(8), || {
+    until("there is another worker", LIMIT, || {
         proxy.workers().first().is_some_and(|next| *next != worker)
     });
 }
 
 #[test]
-fn wss_to_ws_with_every_version_and_suite() {
-    let server = Peer::python("websockets_server.py", &[]);
-    let port = server.ready();
-    for extra in [
-        "ssl_protocols TLSv1.3;",
-        "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256;",
-        "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-AES256-GCM-SHA384;",
-        "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-CHACHA20-POLY1305;",
-    ] {
-        let proxy = Proxy::examined(&secure(port, extra));
-        assert_eq!(client(&proxy, 0, 4).line(LIMIT), "ok", "{extra}");
+fn every_version_and_suite_on_either_side() {
+    for way in Way::ALL {
+        let server = way.server();
+        let port = server.ready();
+        for (version, suite) in [
+            ("TLSv1.3", "DEFAULT"),
+            ("TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+            ("TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+            ("TLSv1.2", "ECDHE-ECDSA-CHACHA20-POLY1305"),
+        ] {
+            let extra = format!(
+                "ssl_protocols {version}; ssl_ciphers {suite}; \
+                 proxy_ssl_protocols {version}; proxy_ssl_ciphers {suite};"
+            );
+            let proxy = Proxy::examined(&way.setup(port, &extra));
+            assert_eq!(way.client(&proxy, 0, 4).line(LIMIT), "ok", "{way:?} {extra}");
+        }
     }
+}
+
+fn while_workers_are_killed(way: Way) {
+    let server = way.server();
+    let proxy = Proxy::examined(&way.setup(server.ready(), ""));
+    let client = way.client(&proxy, 3, 12);
+    let kills = meanwhile(3, || kill_worker(&proxy));
+    assert_eq!(client.line(LIMIT), "ok", "{kills} kills");
+    assert!(kills > 2, "{kills} kills");
 }
 
 #[test]
 fn wss_to_ws_while_workers_are_killed() {
-    let server = Peer::python("websockets_server.py", &[]);
-    let proxy = Proxy::examined(&secure(server.ready(), ""));
-    let client = client(&proxy, 4, 12);
-    let kills = meanwhile(4, || kill_worker(&proxy));
-    assert_eq!(client.line(LIMIT), "ok", "{kills} kills");
-    assert!(kills > 3, "{kills} kills");
+    while_workers_are_killed(Way::WssToWs);
 }
 
 #[test]
-fn wss_to_ws_while_the_configuration_is_reloaded() {
-    let server = Peer::python("websockets_server.py", &[]);
-    let proxy = Proxy::examined(&secure(server.ready(), ""));
-    let client = client(&proxy, 3, 12);
-    let mut reloads = 0;
-    meanwhile(3, || {
-        let before = proxy.error_log().matches("reconfiguring").count();
-        proxy.signal(Signal::HUP);
-        reloads += 1;
-        until("it was reloaded", Duration::from_secs(8), || {
-            proxy.error_log().matches("reconfiguring").count() > before
+fn ws_to_wss_while_workers_are_killed() {
+    while_workers_are_killed(Way::WsToWss);
+}
+
+#[test]
+fn wss_to_wss_while_workers_are_killed() {
+    while_workers_are_killed(Way::WssToWss);
+}
+
+#[test]
+fn all_ways_while_the_configuration_is_reloaded() {
+    for way in Way::ALL {
+        let server = way.server();
+        let proxy = Proxy::examined(&way.setup(server.ready(), ""));
+        let client = way.client(&proxy, 2, 12);
+        let reloads = meanwhile(2, || {
+            let before = proxy.error_log().matches("reconfiguring").count();
+            proxy.signal(Signal::HUP);
+            until("it was reloaded", LIMIT, || {
+                proxy.error_log().matches("reconfiguring").count() > before
+            });
         });
-    });
-    assert_eq!(client.line(LIMIT), "ok", "{reloads} reloads");
+        assert_eq!(client.line(LIMIT), "ok", "{way:?}: {reloads} reloads");
+    }
 }
 
 /// The new master of an upgrade, ended at the end of a test.
@@ -132,14 +161,13 @@ impl Drop for Successor {
     }
 }
 
-#[test]
-fn wss_to_ws_while_the_program_is_replaced() {
-    let server = Peer::python("websockets_server.py", &[]);
-    let mut proxy = Proxy::examined(&secure(server.ready(), ""));
-    let client = client(&proxy, 3, 12);
+fn while_the_program_is_replaced(way: Way) {
+    let server = way.server();
+    let mut proxy = Proxy::examined(&way.setup(server.ready(), ""));
+    let client = way.client(&proxy, 3, 12);
     let (old, mut new) = (proxy.pid(), None);
     proxy.signal(Signal::USR2);
-    until("a new master serves", Duration::from_secs(20), || {
+    until("a new master serves", LIMIT, || {
         let pid = Pid::from_raw(proxy.folder().text("proxy.pid").trim().parse().unwrap_or(0));
         new = pid.filter(|pid| *pid != old);
         let number = new.map_or(0, |pid| pid.as_raw_nonzero().get());
@@ -154,16 +182,34 @@ fn wss_to_ws_while_the_program_is_replaced() {
 }
 
 #[test]
+fn wss_to_ws_while_the_program_is_replaced() {
+    while_the_program_is_replaced(Way::WssToWs);
+}
+
+#[test]
+fn ws_to_wss_while_the_program_is_replaced() {
+    while_the_program_is_replaced(Way::WsToWss);
+}
+
+#[test]
+fn wss_to_wss_while_the_program_is_replaced() {
+    while_the_program_is_replaced(Way::WssToWss);
+}
+
+/// Keys that only the worker has die with it, on whichever side they are.
+#[test]
 fn with_private_keys_a_tunnel_ends_with_its_worker_and_says_so() {
-    let server = Peer::python("websockets_server.py", &[]);
-    let setup = secure(server.ready(), "ssl_tunnel_survive off;");
-    let proxy = Proxy::examined(&setup.log_format("$status $tunnel_close_reason"));
-    let _client = client(&proxy, 30, 2);
-    proxy.signal(Signal::HUP);
-    proxy.wait_for_error("reconfiguring");
-    kill_worker(&proxy);
-    until("both are logged", LIMIT, || {
-        let log = proxy.access_log();
-        log.iter().filter(|line| line.contains("keys-lost")).count() == 2
-    });
+    for way in Way::ALL {
+        let server = way.server();
+        let setup = way.setup(server.ready(), "ssl_tunnel_survive off;");
+        let proxy = Proxy::examined(&setup.log_format("$status $tunnel_close_reason"));
+        let _client = way.client(&proxy, 60, 2);
+        proxy.signal(Signal::HUP);
+        proxy.wait_for_error("reconfiguring");
+        kill_worker(&proxy);
+        until("both are logged", LIMIT, || {
+            let log = proxy.access_log();
+            log.iter().filter(|line| line.contains("keys-lost")).count() == 2
+        });
+    }
 }

@@ -16,15 +16,15 @@ pub const COMPILER: &str = env!("PERDURA_COMPILER");
 ///
 /// One list for `-V`; whoever builds a module changes its line here.
 const DEFAULT_MODULES: &[(&str, Built)] = &[
-    ("http_charset_module", Built::No),
-    ("http_gzip_module", Built::No),
+    ("http_charset_module", Built::Yes),
+    ("http_gzip_module", Built::Yes),
     ("http_ssi_module", Built::No),
     ("http_userid_module", Built::No),
     ("http_access_module", Built::Yes),
     ("http_auth_basic_module", Built::Yes),
     ("http_mirror_module", Built::No),
     ("http_autoindex_module", Built::Yes),
-    ("http_geo_module", Built::No),
+    ("http_geo_module", Built::Yes),
     ("http_map_module", Built::Yes),
     ("http_split_clients_module", Built::Yes),
     ("http_referer_module", Built::No),
@@ -51,8 +51,13 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
 ];
 
 /// nginx's modules that are built only when `configure` is told so, and that we have.
-const EXTRA_MODULES: &[&str] =
-    &["http_stub_status_module", "http_realip_module", "http_ssl_module"];
+const EXTRA_MODULES: &[&str] = &[
+    "http_gunzip_module",
+    "http_gzip_static_module",
+    "http_stub_status_module",
+    "http_realip_module",
+    "http_ssl_module",
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Built {
@@ -149,7 +154,7 @@ mod tests {
         assert!(text.contains("\nnginx version: nginx/1.31.5 (compatibility level)\n"), "{text}");
         assert!(text.contains("\nbuilt by rustc 1."), "{text}");
         assert!(text.contains("\nconfigure arguments: --prefix="), "{text}");
-        assert!(text.contains(" --without-http_gzip_module "), "{text}");
+        assert!(text.contains(" --without-http_ssi_module "), "{text}");
         assert!(!text.contains("http_proxy_module"), "{text}");
         assert!(text.contains(" --with-http_ssl_module "), "{text}");
     }

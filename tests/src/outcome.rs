@@ -2,6 +2,7 @@
 //! hidden: the program's, its date, and the addresses that differ from run to run.
 
 use std::fmt::{self, Display, Write as _};
+use std::io::Read as _;
 
 use crate::message::{Message, ReadAs};
 use crate::program::Program;
@@ -151,14 +152,30 @@ fn body_text(body: &[u8], message: &Message) -> String {
     if message.is_chunked() {
         text.push_str("(chunked)\n");
     }
-    if !body.is_empty() {
-        text.push_str(&bytes(body));
-        text.push('\n');
+    match unpacked(message) {
+        Some(unpacked) => {
+            let _ = writeln!(text, "(gzip)\n{}", bytes(&unpacked));
+        }
+        None if body.is_empty() => {}
+        None => {
+            let _ = writeln!(text, "{}", bytes(body));
+        }
     }
     if !message.trailers.is_empty() {
         let _ = writeln!(text, "(trailers)\n{}", bytes(&message.trailers));
     }
     text
+}
+
+/// The content of a compressed body: two programs need not compress to the same bytes.
+fn unpacked(message: &Message) -> Option<Vec<u8>> {
+    let head = String::from_utf8_lossy(&message.head).to_lowercase();
+    if !head.contains("\r\ncontent-encoding: gzip\r\n") {
+        return None;
+    }
+    let mut content = Vec::new();
+    flate2::read::MultiGzDecoder::new(&message.body[..]).read_to_end(&mut content).ok()?;
+    Some(content)
 }
 
 fn server(value: &str) -> String {

@@ -104,6 +104,8 @@ pub struct Sent {
     /// The head as it went out, kept only when some `$sent_http_NAME` is used.
     pub head: Option<Bytes>,
     pub complete: bool,
+    /// Bytes of the body that were compressed, and what they came to, once that has ended.
+    pub compressed: Option<(u64, u64)>,
 }
 
 /// The body of a request.

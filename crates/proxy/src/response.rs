@@ -19,6 +19,8 @@ pub struct Response {
     pub location: Option<Vec<u8>>,
     /// Fields that the front must not add.
     pub left_out: LeftOut,
+    /// Whether a client gets it compressed depends on what the client accepts.
+    pub varies: bool,
     /// All other fields, in order.
     pub fields: Vec<(Bytes, Bytes)>,
     pub content: Content,

@@ -547,6 +547,15 @@ fn filename(request: &Request, out: &mut Vec<u8>) -> bool {
     put(file_path::mapped(request).ok().as_deref(), out)
 }
 
+/// How many times smaller compression made the body, with two digits as nginx rounds them.
+fn gzip_ratio(request: &Request, out: &mut Vec<u8>) -> bool {
+    let Some((from, to)) = request.sent.compressed.filter(|(_, to)| *to > 0) else {
+        return false;
+    };
+    let hundredths = from * 100 / to + u64::from(from * 1000 / to % 10 > 4);
+    text(&format!("{}.{:02}", hundredths / 100, hundredths % 100), out)
+}
+
 fn ssl_client_verify(request: &Request, out: &mut Vec<u8>) -> bool {
     let policy = request.server.tls.as_ref().map(|tls| &tls.policy);
     let tls = request.connection.tls();
@@ -598,6 +607,7 @@ const GETTERS: &[(&str, Getter)] = &[
     ("content_type", |r, out| put(r.head.fields().first("content-type"), out)),
     ("document_root", root),
     ("document_uri", |r, out| put(Some(&r.path), out)),
+    ("gzip_ratio", gzip_ratio),
     ("host", host),
     ("hostname", |_, out| text(&crate::hostname(), out)),
     ("https", |r, out| text(if r.connection.tls().is_some() { "on" } else { "" }, out)),

@@ -5,7 +5,7 @@
 
 mod build;
 #[cfg(test)]
-mod chance;
+pub(crate) mod chance;
 pub(crate) mod geo;
 mod host_table;
 mod known;

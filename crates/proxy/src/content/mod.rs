@@ -10,6 +10,7 @@
 //! | `listing` | folders without such a file |
 //! | `file` | opening, without waiting |
 //! | `fault` | what can go wrong with both: statuses and words, in one table |
+//! | `beside` | the compressed file that lies beside another one |
 //! | `asked` | the fields of a request that change how a body is sent |
 //! | `condition` | `If-Match` and its like |
 //! | `range`, `multipart` | `Range`, and bodies in several parts |
@@ -19,6 +20,7 @@
 
 mod answer;
 mod asked;
+mod beside;
 mod condition;
 mod fault;
 mod file;
@@ -37,12 +39,14 @@ pub use status::status_page;
 pub use try_files::try_files;
 
 use crate::file_path;
+use crate::front::{self, Prospect};
 use crate::phase::Step;
 use crate::request::{ErrorPage, Request};
 use crate::response::Response;
 use crate::uri;
 use answer::Answer;
 use asked::Asked;
+use beside::Packed;
 use fault::FileFault;
 
 /// Answers with the file that the path names below the location's root: nginx's index handler, its
@@ -90,6 +94,12 @@ pub fn slash_redirect(request: &mut Request) -> Response {
 }
 
 fn one_file(request: &mut Request, path: Vec<u8>) -> Step {
+    let form = match beside::find(request, &path) {
+        Packed::File(file) => return with_file(request, file, Form::Gzip),
+        Packed::Fault(fault) => return refuse(request, &fault),
+        Packed::ForOthers => Form::Varying,
+        Packed::None => Form::Plain,
+    };
     let file = match file::open(path) {
         Ok(file::Found::File(file)) => file,
         Ok(file::Found::Folder) => return Step::Respond(slash_redirect(request)),
@@ -99,9 +109,39 @@ fn one_file(request: &mut Request, path: Vec<u8>) -> Step {
     if &request.method[..] == b"POST" {
         return Step::Refuse(405);
     }
-    let asked = Asked::of(request.head.fields(), &request.location.core);
-    match answer::with_file(file, media_type(request), status_of(request, 200), &asked) {
-        Answer::Respond(response) => Step::Respond(response),
+    with_file(request, file, form)
+}
+
+/// How a file stands to compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Plain,
+    /// A compressed one lies beside it, for other clients.
+    Varying,
+    Gzip,
+}
+
+fn with_file(request: &Request, file: file::OpenFile, form: Form) -> Step {
+    let media_type = media_type(request);
+    let mut asked = Asked::of(request.head.fields(), &request.location.core);
+    let prospect = match form {
+        Form::Gzip => Prospect::Never,
+        _ => front::foresee(request, media_type.as_deref(), file.size),
+    };
+    if form == Form::Gzip || prospect == Prospect::Compressed {
+        asked.range = None;
+    }
+    match answer::with_file(file, media_type, status_of(request, 200), &asked) {
+        Answer::Respond(mut response) => {
+            let is_of_range = matches!(response.status, 206 | 416);
+            response.varies = form != Form::Plain || is_of_range && prospect == Prospect::ForOthers;
+            if form == Form::Gzip && response.status != 304 {
+                // nginx offers no ranges of it.
+                response.fields.retain(|(name, _)| name != "Accept-Ranges");
+                response.field("Content-Encoding", "gzip");
+            }
+            Step::Respond(response)
+        }
         Answer::Failed => Step::Refuse(412),
     }
 }

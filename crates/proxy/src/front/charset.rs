@@ -1,6 +1,5 @@
 //! The charset of a response's type, as `charset` wants it.
 
-use crate::h1::same_name;
 use crate::request::Request;
 use crate::response::Response;
 
@@ -14,12 +13,8 @@ pub fn apply(request: &Request, response: &mut Response) {
     let Some(media_type) = response.content_type.as_mut() else {
         return;
     };
-    // What is encoded is not looked at, and a type with parameters is none of the list, as in nginx.
-    let is_encoded = response
-        .fields
-        .iter()
-        .any(|(name, value)| same_name(name, "content-encoding") && !value.is_empty());
-    if is_encoded || !settings.charset_types.contain(media_type) {
+    // A type with parameters is none of the list, as in nginx.
+    if !settings.charset_types.contain(media_type) {
         return;
     }
     // A type for all has to be looked at for parameters still.

@@ -1,5 +1,6 @@
 //! The head of a response, in nginx's order of fields.
 
+use super::coding::{self, Coding};
 use super::{charset, expiry, special, trailers};
 use crate::clock::{self, Form, Wall};
 use crate::config::Address;
@@ -23,17 +24,23 @@ pub enum Framing {
     Close,
 }
 
-/// Writes the head of `response` and says how its body is framed.
-pub fn write(request: &mut Request, response: &mut Response, out: &mut BytesMut) -> Framing {
+/// Writes the head of `response` and says how its body is coded and framed.
+pub fn write(
+    request: &mut Request,
+    response: &mut Response,
+    out: &mut BytesMut,
+) -> (Coding, Framing) {
+    strip_bare(response);
+    request.sent.status = response.status;
+    let start = out.len();
+    expiry::apply(request, response);
+    let mut added = added_fields(request, response);
+    let coding = coding::choose(request, response, &mut added);
+    charset::apply(request, response);
     let framing = framing(request, response);
     if framing == Framing::Close {
         request.keepalive = false;
     }
-    request.sent.status = response.status;
-    let start = out.len();
-    expiry::apply(request, response);
-    charset::apply(request, response);
-    let added = added_fields(request, response);
     if let Err(fault) = lines(request, response, framing, &added, out) {
         // Only computed values can be refused here; what was written before stays.
         let message = format!("a response field cannot be sent: {fault:?}");
@@ -47,15 +54,18 @@ pub fn write(request: &mut Request, response: &mut Response, out: &mut BytesMut)
         // HTTP/0.9 has no head; its fields are for the log alone.
         out.truncate(start);
     }
-    framing
+    (coding, framing)
 }
 
-fn framing(request: &Request, response: &mut Response) -> Framing {
+/// nginx strips its own answers only; an upstream's keep what they came with.
+fn strip_bare(response: &mut Response) {
     if response.status == 204 && response.reason.is_none() {
-        // nginx strips its own answers only; an upstream's keep what they came with.
         response.content_type = None;
         response.last_modified = None;
     }
+}
+
+fn framing(request: &Request, response: &mut Response) -> Framing {
     // What follows a 200 to CONNECT is the tunnel.
     let connects = request.is_connect() && (200..300).contains(&response.status);
     let is_bare = matches!(response.status, 204 | 304) || response.status < 200;
@@ -118,6 +128,9 @@ fn lines(
         head.field(b"Transfer-Encoding", b"chunked")?;
     }
     connection(request, response, &mut head)?;
+    if response.varies && request.location.gzip.gzip_vary.0 {
+        head.field(b"Vary", b"Accept-Encoding")?;
+    }
     if let Some((name, value)) = &request.challenge {
         head.field(name.as_bytes(), value)?;
     }

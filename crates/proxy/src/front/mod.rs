@@ -6,6 +6,8 @@
 mod answer;
 pub mod body;
 mod charset;
+mod coder;
+mod coding;
 mod connect;
 mod expiry;
 mod head;
@@ -18,6 +20,8 @@ mod special;
 mod told;
 mod trailers;
 
+pub use coder::{CodingFault, Taken};
+pub use coding::{Prospect, accepts as accepts_gzip, foresee};
 pub use head::write as write_head;
 pub use pace::rate;
 pub use pace::{Pace, size};

@@ -1,5 +1,7 @@
 //! Sends a response: its head, and its body from memory, a file or an upstream.
 
+use super::coder::{Coder, CodingFault, Taken};
+use super::coding::Coding;
 use super::head::{self, Framing};
 use super::pace::Pace;
 use super::serve::Client;
@@ -28,9 +30,38 @@ pub enum Finish {
     TimedOut,
 }
 
+/// Why a response was not sent to its end.
+#[derive(Debug)]
+pub enum Unsent {
+    Channel(ChannelFault),
+    /// The body is not what its head says.
+    Miscoded(CodingFault),
+}
+
+impl From<ChannelFault> for Unsent {
+    fn from(fault: ChannelFault) -> Self {
+        Self::Channel(fault)
+    }
+}
+
+impl From<std::io::Error> for Unsent {
+    fn from(error: std::io::Error) -> Self {
+        Self::Channel(error.into())
+    }
+}
+
+impl From<CodingFault> for Unsent {
+    fn from(fault: CodingFault) -> Self {
+        Self::Miscoded(fault)
+    }
+}
+
 /// A piece of a file up to this size is copied behind what is to be sent, which saves a system
 /// call; a larger one is sent by the kernel.
 const COPY_MAX: u64 = 16 * 1024;
+
+/// How much of a file that is coded is read at once.
+const PIECE: u64 = 64 * 1024;
 
 /// What one `sendfile` moves at most, so that one client does not hold the thread.
 const SEND_FILE_MAX: u64 = 1 << 20;
@@ -42,11 +73,47 @@ pub struct Sending {
     /// How much of `out`, from its beginning, is the head.
     head_left: usize,
     pace: Option<Pace>,
+    coder: Coder,
+    /// Room for what the coder makes.
+    coded: Vec<u8>,
 }
 
 impl Sending {
-    /// Adds a stretch of the body, framed.
-    pub fn body(&mut self, data: &[u8]) {
+    /// Adds a stretch of the body, coded and framed, and says how much of it was taken.
+    pub fn body(&mut self, data: &[u8]) -> Result<Taken, CodingFault> {
+        if let Coder::Identity = self.coder {
+            self.frame(data);
+            return Ok(Taken::All);
+        }
+        self.code(|coder, out| coder.step(data, out))
+    }
+
+    /// Says that nothing more of the body comes for a while.
+    pub fn pause(&mut self) -> Result<(), CodingFault> {
+        match self.coder {
+            Coder::Identity => Ok(()),
+            _ => self.code(Coder::pause),
+        }
+    }
+
+    fn code<T>(
+        &mut self,
+        step: impl FnOnce(&mut Coder, &mut Vec<u8>) -> Result<T, CodingFault>,
+    ) -> Result<T, CodingFault> {
+        let mut coded = std::mem::take(&mut self.coded);
+        coded.clear();
+        let done = step(&mut self.coder, &mut coded);
+        self.frame(&coded);
+        self.coded = coded;
+        done
+    }
+
+    /// Whether bytes go out as they are.
+    fn is_identity(&self) -> bool {
+        matches!(self.coder, Coder::Identity)
+    }
+
+    fn frame(&mut self, data: &[u8]) {
         if data.is_empty() {
             return;
         }
@@ -61,7 +128,18 @@ impl Sending {
         }
     }
 
-    /// Ends the body.
+    /// Ends what is coded of the body. Its frame's end follows with [`Sending::end`].
+    pub fn end_coding(&mut self, request: &mut Request) -> Result<(), CodingFault> {
+        if self.is_identity() || self.framing == Framing::None {
+            return Ok(());
+        }
+        let ended = self.code(Coder::end);
+        request.sent.compressed = self.coder.totals();
+        self.coder = Coder::Identity;
+        ended
+    }
+
+    /// Ends the frame of the body.
     pub fn end(&mut self, request: &Request) {
         if self.framing == Framing::Chunked {
             trailers::write(request, &mut self.out);
@@ -116,7 +194,7 @@ impl Sending {
         client: &Client,
         request: &mut Request,
         limit: Duration,
-    ) -> Result<(), ChannelFault> {
+    ) -> Result<(), Unsent> {
         loop {
             match self.try_flush(&client.channel, request) {
                 Ok(()) => return Ok(()),
@@ -128,13 +206,13 @@ impl Sending {
     }
 }
 
-async fn writable(client: &Client, sending: &Sending, limit: Duration) -> Result<(), ChannelFault> {
+async fn writable(client: &Client, sending: &Sending, limit: Duration) -> Result<(), Unsent> {
     if sending.is_held() {
         return Ok(sending.writable(&client.channel).await?);
     }
     match tokio::time::timeout(limit, sending.writable(&client.channel)).await {
         Ok(ready) => Ok(ready?),
-        Err(_) => Err(ChannelFault::TimedOut),
+        Err(_) => Err(ChannelFault::TimedOut.into()),
     }
 }
 
@@ -145,10 +223,14 @@ pub async fn response(
     mut response: Response,
 ) -> Finish {
     let mut out = BytesMut::with_capacity(1024);
-    let framing = head::write(request, &mut response, &mut out);
+    let (coding, framing) = head::write(request, &mut response, &mut out);
     let head_left = out.len();
     let pace = Pace::of(request);
-    let mut sending = Sending { out, framing, head_left, pace };
+    let coder = match framing {
+        Framing::None => Coder::new(Coding::Identity),
+        _ => Coder::new(coding),
+    };
+    let mut sending = Sending { out, framing, head_left, pace, coder, coded: Vec::new() };
     let limit = Duration::from_millis(request.location.core.send_timeout.0);
     let content = match framing {
         Framing::None => {
@@ -161,15 +243,8 @@ pub async fn response(
         _ => response.content,
     };
     let sent = match content {
-        Content::Empty => {
-            sending.end(request);
-            sending.flush(client, request, limit).await
-        }
-        Content::Memory(bytes) => {
-            sending.body(&bytes);
-            sending.end(request);
-            sending.flush(client, request, limit).await
-        }
+        Content::Empty => memory(client, request, &mut sending, &[], limit).await,
+        Content::Memory(bytes) => memory(client, request, &mut sending, &bytes, limit).await,
         Content::File { file, pieces } => {
             file_pieces(client, request, &mut sending, &file, pieces, limit).await
         }
@@ -179,18 +254,23 @@ pub async fn response(
 }
 
 /// What a result of writing means, with its log line.
-pub fn outcome(request: &mut Request, sent: Result<(), ChannelFault>) -> Finish {
+pub fn outcome(request: &mut Request, sent: Result<(), Unsent>) -> Finish {
     match sent {
         Ok(()) => {
             request.sent.complete = true;
             Finish::Whole
         }
-        Err(ChannelFault::TimedOut) => {
+        Err(Unsent::Channel(ChannelFault::TimedOut)) => {
             let message = "client timed out (110: Connection timed out) while sending to client";
             error_log::request(request, Severity::Info, message);
             Finish::TimedOut
         }
-        Err(ChannelFault::Io(error)) => {
+        Err(Unsent::Miscoded(fault)) => {
+            let message = format!("{} while sending response to client", fault.words());
+            error_log::request(request, Severity::Error, &message);
+            Finish::Broken
+        }
+        Err(Unsent::Channel(ChannelFault::Io(error))) => {
             let reason = crate::errno_text(&error);
             let message = format!("send() failed ({reason}) while sending to client");
             error_log::request(request, Severity::Info, &message);
@@ -206,14 +286,29 @@ async fn file_pieces(
     file: &File,
     mut pieces: VecDeque<Piece>,
     limit: Duration,
-) -> Result<(), ChannelFault> {
+) -> Result<(), Unsent> {
     while let Some(piece) = pieces.pop_front() {
         match piece {
-            Piece::Text(text) => sending.body(&text),
+            Piece::Text(text) => {
+                coded(client, request, sending, &text, limit).await?;
+            }
             Piece::Range { offset, length } if length <= COPY_MAX => {
                 let mut bytes = vec![0; length as usize];
                 file.read_exact_at(&mut bytes, offset)?;
-                sending.body(&bytes);
+                coded(client, request, sending, &bytes, limit).await?;
+            }
+            Piece::Range { offset, length } if !sending.is_identity() => {
+                let first = length.min(PIECE);
+                let mut bytes = vec![0; first as usize];
+                file.read_exact_at(&mut bytes, offset)?;
+                coded(client, request, sending, &bytes, limit).await?;
+                // One client's long file does not hold the thread.
+                sending.flush(client, request, limit).await?;
+                tokio::task::yield_now().await;
+                if first < length {
+                    let (offset, length) = (offset + first, length - first);
+                    pieces.push_front(Piece::Range { offset, length });
+                }
             }
             Piece::Range { offset, length } => {
                 sending.flush(client, request, limit).await?;
@@ -221,8 +316,49 @@ async fn file_pieces(
             }
         }
     }
+    finish(client, request, sending, limit).await
+}
+
+/// Ends the body and sends what is left.
+async fn finish(
+    client: &Client,
+    request: &mut Request,
+    sending: &mut Sending,
+    limit: Duration,
+) -> Result<(), Unsent> {
+    sending.end_coding(request)?;
     sending.end(request);
     sending.flush(client, request, limit).await
+}
+
+async fn memory(
+    client: &Client,
+    request: &mut Request,
+    sending: &mut Sending,
+    bytes: &[u8],
+    limit: Duration,
+) -> Result<(), Unsent> {
+    coded(client, request, sending, bytes, limit).await?;
+    finish(client, request, sending, limit).await
+}
+
+/// Adds bytes of the body, and sends between the steps that they take.
+async fn coded(
+    client: &Client,
+    request: &mut Request,
+    sending: &mut Sending,
+    mut bytes: &[u8],
+    limit: Duration,
+) -> Result<(), Unsent> {
+    loop {
+        match sending.body(bytes)? {
+            Taken::All => return Ok(()),
+            Taken::Part(count) => {
+                bytes = &bytes[count..];
+                sending.flush(client, request, limit).await?;
+            }
+        }
+    }
 }
 
 async fn send_file(
@@ -232,7 +368,7 @@ async fn send_file(
     file: &File,
     (mut offset, mut left): (u64, u64),
     limit: Duration,
-) -> Result<(), ChannelFault> {
+) -> Result<(), Unsent> {
     while left > 0 {
         let sent = match sending.allowance(request) {
             Ok(room) => {

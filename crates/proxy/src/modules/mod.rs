@@ -11,6 +11,9 @@ pub mod error_log;
 pub mod error_page;
 pub mod events;
 pub mod expires;
+pub mod gunzip;
+pub mod gzip;
+pub mod gzip_static;
 pub mod headers;
 pub mod index;
 pub mod limit_conn;
@@ -58,6 +61,9 @@ pub mod scope {
         limit_req,
         access,
         auth_basic,
+        gzip_static,
+        gzip,
+        gunzip,
         charset,
         expires,
         headers,
@@ -87,6 +93,7 @@ pub fn scope_check(
     faults.extend(realip::check(statement));
     faults.extend(limit_conn::check(statement, &before.limit_conn));
     faults.extend(limit_req::check(statement, &before.limit_req));
+    faults.extend(gzip::check(statement, &before.gzip));
     faults
 }
 

@@ -9,13 +9,13 @@ use super::pool::Kin;
 use super::{Lease, Outcome, ShownUrl, Upstream};
 use crate::channel::ChannelFault;
 use crate::error_log;
-use crate::front::{Client, Finish, Pace, Sending, outcome};
+use crate::front::{Client, CodingFault, Finish, Pace, Sending, Taken, outcome};
 use crate::h1::{Chunk, ChunkedDecoder, Persistence, ResponseBody, ResponseFraming};
 use crate::modules::error_log::Severity;
 use crate::request::Request;
 use crate::temp_file;
 use crate::worker::Thread;
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -46,7 +46,14 @@ enum Cut {
     Io(io::Error),
     TimedOut,
     Chunks,
+    Coding(CodingFault),
     Disk(io::Error),
+}
+
+impl From<CodingFault> for Cut {
+    fn from(fault: CodingFault) -> Self {
+        Self::Coding(fault)
+    }
 }
 
 /// A body that is still with the upstream.
@@ -61,6 +68,8 @@ pub struct Body {
     may_keep: bool,
     is_buffered: bool,
     received: u64,
+    /// Bytes that wait for the client to take what those before them were unpacked to.
+    held: Option<Bytes>,
     spool: Option<Spool>,
     /// `proxy_limit_rate`.
     pace: Option<Pace>,
@@ -98,6 +107,7 @@ impl Body {
             may_keep: request_was_sent && framing.persistence == Persistence::KeepAlive,
             is_buffered,
             received: 0,
+            held: None,
             spool: None,
             pace: Pace::at(if is_buffered { rate } else { 0 }),
         }
@@ -160,40 +170,39 @@ impl Body {
             if !ended && cut.is_none() {
                 match self.decode(request, sending) {
                     Ok(()) => {}
-                    Err(Cut::Chunks) if request.sent.head_bytes == 0 => {
+                    Err(fault @ (Cut::Chunks | Cut::Coding(_))) if request.sent.head_bytes == 0 => {
                         // Nothing has been sent yet, and as in nginx nothing will be.
-                        return self.finished(request, Some(Cut::Chunks));
+                        return self.finished(request, Some(fault));
                     }
                     Err(fault) => cut = Some(fault),
                 }
-                if matches!(self.cutter, Cutter::Done) {
+                if matches!(self.cutter, Cutter::Done) && self.held.is_none() && cut.is_none() {
                     ended = true;
-                    self.end(request, sending);
+                    match self.end(request, sending) {
+                        Ok(()) => {}
+                        Err(fault) => cut = Some(fault),
+                    }
                 }
             }
             let blocked = match self.flush(client, request, sending) {
                 Ok(blocked) => blocked,
-                Err(error) => return outcome(request, Err(ChannelFault::Io(error))),
+                Err(error) => return outcome(request, Err(ChannelFault::Io(error).into())),
             };
             let empty = sending.out.is_empty() && self.spool.is_none();
             if empty && (ended || cut.is_some()) {
                 return self.finished(request, cut);
             }
-            let wants = !ended && cut.is_none() && self.has_room(request, sending);
-            let wants = wants && self.may_read(request);
+            if self.held.is_some() && cut.is_none() && !blocked {
+                continue;
+            }
+            let wants = !ended && cut.is_none() && self.held.is_none();
+            let wants = wants && self.has_room(request, sending) && self.may_read(request);
             if wants {
-                match self.read(request) {
+                match self.take_in(request, sending) {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(fault) => {
-                        if let Cut::Closed = fault
-                            && matches!(self.cutter, Cutter::UntilClose)
-                            && !self.upstream.channel.was_cut()
-                        {
-                            self.cutter = Cutter::Done;
-                        } else {
-                            cut = Some(fault);
-                        }
+                        cut = Some(fault);
                         continue;
                     }
                 }
@@ -201,7 +210,7 @@ impl Body {
             match self.wait(client, request, wants, blocked.then_some(sending), limit).await {
                 Ok(()) => {}
                 Err(Waited::Upstream(fault)) => cut = Some(fault),
-                Err(Waited::Client(fault)) => return outcome(request, Err(fault)),
+                Err(Waited::Client(fault)) => return outcome(request, Err(fault.into())),
             }
         }
     }
@@ -228,6 +237,7 @@ impl Body {
             Some(Cut::Io(error)) => {
                 format!("recv() failed ({}) while reading upstream", crate::errno_text(&error))
             }
+            Some(Cut::Coding(fault)) => format!("{} while sending to client", fault.words()),
             Some(Cut::Disk(error)) => {
                 format!("pwrite() of a response failed ({})", crate::errno_text(&error))
             }
@@ -236,59 +246,105 @@ impl Body {
         Finish::Broken
     }
 
-    /// Moves what was read into the client's framing.
+    /// Moves what was read into the client's coding and framing, as far as it may be held.
     fn decode(&mut self, request: &Request, sending: &mut Sending) -> Result<(), Cut> {
-        while !self.upstream.buffer.is_empty() {
-            let before = sending.out.len();
-            let buffer = &mut self.upstream.buffer;
-            let count = match &mut self.cutter {
-                Cutter::Done => return Ok(()),
-                Cutter::UntilClose => {
-                    sending.body(buffer);
-                    let count = buffer.len();
-                    buffer.clear();
-                    count
+        loop {
+            if let Some(held) = self.held.take() {
+                self.pass_on(request, sending, held)?;
+                if self.held.is_some() && !self.has_room(request, sending) {
+                    return Ok(());
                 }
+                continue;
+            }
+            let Some(data) = self.next_stretch()? else {
+                return Ok(());
+            };
+            self.received += data.len() as u64;
+            self.pass_on(request, sending, data)?;
+        }
+    }
+
+    /// Cuts the next stretch of the body off what was read; `None` when more must be read.
+    fn next_stretch(&mut self) -> Result<Option<Bytes>, Cut> {
+        let buffer = &mut self.upstream.buffer;
+        loop {
+            if buffer.is_empty() {
+                return Ok(None);
+            }
+            match &mut self.cutter {
+                Cutter::Done => return Ok(None),
+                Cutter::UntilClose => return Ok(Some(buffer.split().freeze())),
                 Cutter::Length(left) => {
                     let count = (*left).min(buffer.len() as u64) as usize;
-                    sending.body(&buffer[..count]);
-                    buffer.advance(count);
                     *left -= count as u64;
                     if *left == 0 {
                         self.cutter = Cutter::Done;
                     }
-                    count
+                    return Ok(Some(buffer.split_to(count).freeze()));
                 }
                 Cutter::Chunked(decoder) => match decoder.decode(buffer) {
                     Err(_) => return Err(Cut::Chunks),
                     Ok(Chunk::More { consumed }) => {
                         buffer.advance(consumed);
-                        return Ok(());
+                        return Ok(None);
                     }
                     Ok(Chunk::End { consumed }) => {
                         buffer.advance(consumed);
                         self.cutter = Cutter::Done;
-                        0
                     }
                     Ok(Chunk::Data { start, end, consumed }) => {
-                        sending.body(&buffer[start..end]);
-                        buffer.advance(consumed);
-                        end - start
+                        let data = buffer.split_to(consumed).freeze();
+                        return Ok(Some(data.slice(start..end)));
                     }
                 },
-            };
-            self.received += count as u64;
-            if sending.out.len() > before {
-                self.spill(request, sending, before)?;
             }
         }
-        Ok(())
+    }
+
+    /// Codes and frames a stretch; what is not taken at once is held.
+    fn pass_on(
+        &mut self,
+        request: &Request,
+        sending: &mut Sending,
+        mut data: Bytes,
+    ) -> Result<(), Cut> {
+        let before = sending.out.len();
+        if let Taken::Part(count) = sending.body(&data)? {
+            data.advance(count);
+            self.held = Some(data);
+        }
+        self.spill(request, sending, before)
+    }
+
+    /// Reads, or brings out what the coder holds; `true` when there is something new.
+    fn take_in(&mut self, request: &mut Request, sending: &mut Sending) -> Result<bool, Cut> {
+        match self.read(request) {
+            Ok(true) => Ok(true),
+            Ok(false) => self.pause(request, sending),
+            Err(Cut::Closed)
+                if matches!(self.cutter, Cutter::UntilClose)
+                    && !self.upstream.channel.was_cut() =>
+            {
+                self.cutter = Cutter::Done;
+                Ok(true)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Brings out what the coder holds, because the upstream is silent; `true` when there was some.
+    fn pause(&mut self, request: &Request, sending: &mut Sending) -> Result<bool, Cut> {
+        let before = sending.out.len();
+        sending.pause()?;
+        let has_more = sending.out.len() > before;
+        self.spill(request, sending, before)?;
+        Ok(has_more)
     }
 
     /// Moves bytes that exceed the memory into the file. What is in the file goes first, so once
     /// there is one, all that follows goes there too.
     fn spill(&mut self, request: &Request, sending: &mut Sending, added: usize) -> Result<(), Cut> {
-        if !self.is_buffered {
+        if !self.is_buffered || sending.out.len() <= added {
             return Ok(());
         }
         let proxy = &request.location.proxy;
@@ -315,10 +371,14 @@ impl Body {
     }
 
     /// Ends the body, behind the bytes that wait in the file.
-    fn end(&mut self, request: &Request, sending: &mut Sending) {
+    fn end(&mut self, request: &mut Request, sending: &mut Sending) -> Result<(), Cut> {
+        let before = sending.out.len();
+        sending.end_coding(request)?;
+        self.spill(request, sending, before)?;
         if self.spool.is_none() {
             sending.end(request);
         }
+        Ok(())
     }
 
     /// Writes what the client takes; `true` when it takes no more now.

@@ -32,6 +32,7 @@ pub struct Setup {
     names: Vec<(String, String)>,
     arguments: Vec<String>,
     worker_processes: Option<u32>,
+    worker_connections: Option<u32>,
     own_program: bool,
     daemon: bool,
 }
@@ -87,6 +88,12 @@ impl Setup {
         self
     }
 
+    /// Other than 512.
+    pub fn worker_connections(mut self, count: u32) -> Self {
+        self.worker_connections = Some(count);
+        self
+    }
+
     /// Runs a copy of the program in the actor's folder, which a test can replace.
     pub fn own_program(mut self) -> Self {
         self.own_program = true;
@@ -119,6 +126,7 @@ impl Setup {
         };
         let daemon = if self.daemon { "on" } else { "off" };
         let workers = self.worker_processes.unwrap_or(1);
+        let connections = self.worker_connections.unwrap_or(512);
         let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
         let server = match &self.server {
             Some(content) => format!(
@@ -129,7 +137,7 @@ impl Setup {
         };
         format!(
             "daemon {daemon};\nworker_processes {workers};\n{user}\nerror_log @dir@/error.log info;\n\
-             pid @dir@/proxy.pid;\n{}\nevents {{ worker_connections 512; }}\nhttp {{\n    {folders}\n    \
+             pid @dir@/proxy.pid;\n{}\nevents {{ worker_connections {connections}; }}\nhttp {{\n    {folders}\n    \
              client_body_temp_path @dir@/temp;\n    proxy_temp_path @dir@/temp;\n    \
              log_format case '{format}';\n    log_format marker '$request';\n    \
              access_log @dir@/access.log case;\n    \

@@ -1,8 +1,10 @@
-//! Every way a handshake or a tunnel can fail leaves no descriptor behind.
+//! Every way a handshake or a tunnel can fail leaves no descriptor behind, and no memory.
 
 use std::time::Duration;
 
-use perdura_tests::{Client, HANDSHAKE, Proxy, Setup, Tunnel, Upstream, chat, dead_address, until};
+use perdura_tests::{
+    Client, HANDSHAKE, Proxy, Setup, Tunnel, Upstream, chat, dead_address, pss_kib, until,
+};
 
 const AGREE: &str = "> HTTP/1.1 101 Switching Protocols\n> Upgrade: websocket\n\
     > Connection: Upgrade\n> Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\n>\n";
@@ -105,6 +107,56 @@ fn a_client_that_goes_away_before_the_answer() {
         client.reset();
     });
 }
+
+/// Ten thousand handshakes that fail in four ways, from eight clients at a time.
+#[test]
+fn ten_thousand_failing_handshakes_cost_nothing() {
+    let upstream = Upstream::scripted(
+        "> HTTP/1.1 404 Not Found\n> Content-Length: 0\n> Connection: close\n>\nclose\n\
+         on /reset\nreset\non /silent\nhold\n",
+    );
+    let (dead, _guard) = dead_address();
+    let conf = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
+        error_log @dir@/error.log emerg;
+        location / { proxy_pass http://@upstream@; }
+        location /silent { proxy_read_timeout 10ms; proxy_pass http://@upstream@; }
+        location /refused { proxy_pass http://@dead@; }";
+    let setup = Setup::server(conf).name("upstream", upstream.address()).name("dead", dead);
+    let proxy = Proxy::examined(&setup);
+    fail_at_once(&proxy, WARM_UP);
+    upstream.forget();
+    let (sockets, memory) = (settled(&proxy), pss_kib(proxy.pid()));
+    fail_at_once(&proxy, 10_000);
+    until("the sockets are back at the baseline", Duration::from_secs(30), || {
+        proxy.census().sockets() <= sockets
+    });
+    let grown = pss_kib(proxy.pid()).saturating_sub(memory);
+    assert!(grown <= GROWTH_MAX_KIB, "{grown} KiB more than after {WARM_UP}");
+}
+
+/// So many handshakes, each in the way that its number says, with the status that belongs to it.
+fn fail_at_once(proxy: &Proxy, count: usize) {
+    let ways = [("/404", 404), ("/refused", 502), ("/reset", 502), ("/silent", 504)];
+    let address = proxy.address();
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            scope.spawn(move || {
+                for number in (client..count).step_by(CLIENTS) {
+                    let (target, status) = ways[number % ways.len()];
+                    let head = HANDSHAKE.replacen("/chat/", target, 1);
+                    assert_eq!(Client::once(address, &head).status(), status, "{target}");
+                }
+            });
+        }
+    });
+}
+
+/// After these the allocator has what it needs for as many at a time as there are clients.
+const WARM_UP: usize = 1_000;
+/// A leak of one byte and a half in each of them would be more.
+const GROWTH_MAX_KIB: u64 = 1_024;
+/// An odd number, so that each client goes all the ways.
+const CLIENTS: usize = 7;
 
 #[test]
 fn tunnels_that_end_in_every_way() {

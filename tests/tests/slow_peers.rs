@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit};
+
 use perdura_tests::{Client, End, Payload, Proxy, Setup, Tunnel, Upstream, chat, pss_kib, until};
 
 const AGREE: &str = "> HTTP/1.1 101 Switching Protocols\n> Upgrade: websocket\n\
@@ -132,12 +134,23 @@ fn a_client_that_does_not_take_bytes_is_given_up() {
 #[test]
 fn many_idle_tunnels_are_held_and_answer() {
     let upstream = Upstream::echo();
-    let setup = chat(&upstream, "").main("worker_rlimit_nofile 4096;");
+    let count = held_tunnels();
+    let setup = chat(&upstream, "").main("worker_rlimit_nofile 8192;").worker_connections(8192);
     let proxy = Proxy::examined(&setup);
-    let mut tunnels: Vec<_> = (0..200).map(|_| Tunnel::open(proxy.address())).collect();
+    let mut tunnels: Vec<_> = (0..count).map(|_| Tunnel::open(proxy.address())).collect();
     for (number, tunnel) in tunnels.iter_mut().enumerate() {
         tunnel.echo(&number.to_le_bytes());
     }
+}
+
+/// Two thousand, or as many as this process may have descriptors for: each takes the client's one
+/// and the upstream's two.
+fn held_tunnels() -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(Resource::Nofile, wanted).expect("the limit of descriptors");
+    let others = 800;
+    (limit.maximum.map_or(2_000, |limit| limit.saturating_sub(others) / 3) as usize).min(2_000)
 }
 
 #[test]
@@ -202,6 +215,27 @@ fn tunnels_outlive_a_shortage_of_descriptors() {
     let mut tunnel = Tunnel::open(proxy.address());
     tunnel.echo(b"back");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+/// A request whose upstream cannot be connected to for want of descriptors gets nginx's 500; the
+/// upstream is not to blame and serves again at once.
+#[test]
+fn a_shortage_of_descriptors_is_no_upstreams_fault() {
+    let upstream = Upstream::echo();
+    let setup = chat(&upstream, "location = /a { return 204; }");
+    let proxy = Proxy::examined(&setup.main("worker_rlimit_nofile 200;"));
+    let mut tunnel = Tunnel::open(proxy.address());
+    let mut early = Client::connect(proxy.address());
+    early.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(early.response().status(), 204);
+    let crowd: Vec<_> = (0..250).map(|_| Client::connect(proxy.address())).collect();
+    proxy.wait_for_error("accept4() failed (24: Too many open files)");
+    early.send(perdura_tests::HANDSHAKE);
+    assert_eq!(early.response().status(), 500);
+    proxy.wait_for_error("socket() failed (24: Too many open files) while connecting to upstream");
+    tunnel.echo(b"still here");
+    drop(crowd);
+    Tunnel::open(proxy.address()).echo(b"back");
 }
 
 /// Processor time of all processes of the proxy, in hundredths of a second.

@@ -7,7 +7,7 @@
 //! otherwise, or does not know the directive.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::folder::Folder;
 use crate::program::{Program, root};
@@ -49,6 +49,19 @@ impl Golden {
 
     /// What the program says, in the form of the file.
     pub fn ask(&self, program: Program) -> String {
+        let (output, hide) = self.run(program, "-t");
+        format!("exit {}\n{}", output.status.code().unwrap_or(-1), hide(&output.stderr))
+    }
+
+    /// What the program writes of the files that it has read, when it takes them.
+    fn dump(&self, program: Program) -> Option<String> {
+        let (output, hide) = self.run(program, "-T");
+        output.status.success().then(|| hide(&output.stdout))
+    }
+
+    /// Runs the program over the configuration; with its output comes what puts names in the place
+    /// of paths.
+    fn run(&self, program: Program, how: &str) -> (Output, impl Fn(&[u8]) -> String) {
         let folder = Folder::new("golden");
         std::fs::create_dir_all(folder.path().join("logs")).expect("a folder for logs");
         for entry in std::fs::read_dir(conf_files()).into_iter().flatten().flatten() {
@@ -60,20 +73,27 @@ impl Golden {
         let output = Command::new("sh")
             .args(["-c", LIMITED])
             .arg(program.binary())
-            .args(["-t", "-p"])
+            .args([how, "-p"])
             .arg(folder.path())
             .arg("-e")
             .arg(folder.path().join("error.log"))
             .arg("-c")
             .arg(&conf)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .output()
             .expect("the program runs");
-        let text = String::from_utf8_lossy(&output.stderr);
-        let text = text.replace(&conf.display().to_string(), "@conf@");
-        let text = text.replace(&folder.path().display().to_string(), "@dir@");
-        format!("exit {}\n{text}", output.status.code().unwrap_or(-1))
+        let (conf, dir) = (conf.display().to_string(), folder.path().display().to_string());
+        let hide = move |text: &[u8]| {
+            String::from_utf8_lossy(text).replace(&conf, "@conf@").replace(&dir, "@dir@")
+        };
+        (output, hide)
+    }
+
+    /// Why `-T` does not write the files as nginx does, if so. What nginx refuses is not compared.
+    pub fn dump_fault(&self) -> Option<String> {
+        let theirs = Program::Nginx.find().and_then(|_| self.dump(Program::Nginx))?;
+        let ours = self.dump(Program::Perdura)?;
+        (theirs != ours).then(|| format!("--- nginx\n{theirs}--- perdura\n{ours}"))
     }
 
     /// Why the program's answer is not the expected one, if so.

@@ -1,5 +1,5 @@
 //! Golden configurations: what `-t` says about each file of `tests/conf`, to the letter, and
-//! its first complaint as nginx words it. `GOLDEN_RECORD=1` writes down what perdura says.
+//! its first complaint as nginx words it; what `-T` writes is nginx's, byte for byte. `GOLDEN_RECORD=1` writes down what perdura says.
 
 use perdura_tests::{Golden, Suite, golden_files};
 
@@ -13,7 +13,10 @@ fn main() {
                 if std::env::var_os("GOLDEN_RECORD").is_some() {
                     golden.record();
                 }
-                vec![("-t".to_owned(), golden.fault().or(golden.misplaced(kind)))]
+                vec![
+                    ("-t".to_owned(), golden.fault().or(golden.misplaced(kind))),
+                    ("-T".to_owned(), golden.dump_fault()),
+                ]
             });
         }
     }

@@ -150,3 +150,84 @@ impl Listen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(address: Address) -> Listen {
+        Listen {
+            key: address.to_string(),
+            address,
+            backlog: BACKLOG,
+            rcvbuf: None,
+            sndbuf: None,
+            ipv6only: true,
+            reuseport: false,
+            deferred: false,
+            fastopen: None,
+            so_keepalive: None,
+        }
+    }
+
+    fn local(port: u16) -> Listen {
+        listen(Address::Inet((Ipv4Addr::LOCALHOST, port).into()))
+    }
+
+    fn port_of(socket: &OwnedFd) -> u16 {
+        let name = rustix::net::getsockname(socket).unwrap();
+        SocketAddr::try_from(name).unwrap().port()
+    }
+
+    #[test]
+    fn addresses_are_printed_as_nginx_prints_them() {
+        let inet = |text: &str| Address::Inet(text.parse().unwrap()).to_string();
+        assert_eq!(inet("127.0.0.1:80"), "127.0.0.1:80");
+        assert_eq!(inet("[::1]:80"), "[::1]:80");
+        assert_eq!(Address::Unix("/a b".into()).to_string(), "unix:/a b");
+    }
+
+    #[test]
+    fn a_bound_socket_takes_clients_and_does_not_block() {
+        let socket = local(0).bind().unwrap();
+        let waits = rustix::net::accept(&socket).unwrap_err();
+        assert_eq!(waits, rustix::io::Errno::AGAIN);
+        std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port_of(&socket))).unwrap();
+        rustix::net::accept(&socket).unwrap();
+    }
+
+    #[test]
+    fn an_address_in_use_is_told_as_nginx_tells_it() {
+        let first = local(0).bind().unwrap();
+        let port = port_of(&first);
+        let fault = local(port).bind().unwrap_err().to_string();
+        assert_eq!(
+            fault,
+            format!("bind() to 127.0.0.1:{port} failed (98: Address already in use)")
+        );
+    }
+
+    #[test]
+    fn two_sockets_share_a_port_when_both_say_so() {
+        let first = Listen { reuseport: true, ..local(0) }.bind().unwrap();
+        let port = port_of(&first);
+        Listen { reuseport: true, ..local(port) }.bind().unwrap();
+        local(port).bind().unwrap_err();
+    }
+
+    #[test]
+    fn options_reach_the_socket() {
+        let so_keepalive =
+            Some(KeepaliveProbes::On { idle_s: Some(7), interval_s: Some(3), count: Some(2) });
+        let wanted =
+            Listen { so_keepalive, rcvbuf: Some(20_000), sndbuf: Some(30_000), ..local(0) };
+        let socket = Socket::from(wanted.bind().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(3));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 2);
+        // Linux doubles what is asked for, for its own notes.
+        assert_eq!(socket.recv_buffer_size().unwrap(), 40_000);
+        assert_eq!(socket.send_buffer_size().unwrap(), 60_000);
+    }
+}

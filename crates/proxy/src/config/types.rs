@@ -38,3 +38,35 @@ impl Types {
         self.by_ending.get(&ending.to_ascii_lowercase()).map(Vec::as_slice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_count_in_any_case_and_only_of_the_last_part() {
+        let types = Types::built_in();
+        assert_eq!(types.of(b"/a.html"), Some(&b"text/html"[..]));
+        assert_eq!(types.of(b"/a.HtMl"), Some(&b"text/html"[..]));
+        assert_eq!(types.of(b"/a.tar.gif"), Some(&b"image/gif"[..]));
+        assert_eq!(types.of(b"/a.html/b"), None);
+        assert_eq!(types.of(b"/html"), None);
+        assert_eq!(types.of(b""), None);
+    }
+
+    #[test]
+    fn a_first_dot_begins_no_ending() {
+        let mut types = Types::default();
+        types.add(b"profile", b"text/x");
+        assert_eq!(types.of(b"/.profile"), None);
+        assert_eq!(types.of(b"/a.profile"), Some(&b"text/x"[..]));
+        assert_eq!(types.of(b"/a."), None);
+    }
+
+    #[test]
+    fn a_later_type_replaces_an_earlier_one_and_names_it() {
+        let mut types = Types::built_in();
+        assert_eq!(types.add(b"HTML", b"text/x"), Some(b"text/html".to_vec()));
+        assert_eq!(types.of(b"/a.html"), Some(&b"text/x"[..]));
+    }
+}

@@ -207,13 +207,21 @@ impl Builder<'_> {
         let fault = |what: &str| {
             Fault::new(word.place, format!("{what} in \"{text}\" of the \"listen\" directive"))
         };
-        if is_range(&text) {
-            self.faults.push(
-                Fault::new(word.place, "a range of ports in \"listen\" is not supported yet")
-                    .hint("write one \"listen\" for each port"),
-            );
-            return Vec::new();
+        match first_of_range(&text) {
+            None => self.addresses_of(&text, fault),
+            Some(Ok((base, last))) => {
+                let addresses = self.addresses_of(base, fault);
+                addresses.iter().flat_map(|address| from_port_to(address, last)).collect()
+            }
+            Some(Err(what)) => {
+                self.faults.push(fault(what));
+                Vec::new()
+            }
         }
+    }
+
+    /// The addresses of one port, or none and a fault that `fault` words.
+    fn addresses_of(&mut self, text: &str, fault: impl Fn(&str) -> Fault) -> Vec<Address> {
         if !text.starts_with("unix:") && text.contains(['/', '?']) {
             self.faults.push(fault("invalid host"));
             return Vec::new();
@@ -229,7 +237,7 @@ impl Builder<'_> {
         }
         let spelled = match text.strip_prefix('*') {
             Some(rest) => format!("0.0.0.0{rest}"),
-            None => text.clone(),
+            None => text.to_owned(),
         };
         let authority = match Authority::parse(spelled.as_bytes()) {
             Ok(authority) => authority,
@@ -298,10 +306,32 @@ fn wildcard(port: u16) -> Address {
     Address::Inet(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))
 }
 
-/// `8000-8010`, with an address before it or without.
-fn is_range(text: &str) -> bool {
-    let port = text.rsplit(':').next().unwrap_or_default();
+/// Of `8000-8010`, with an address before it or without: the text up to the first port, and the
+/// last port. `None` when it is no range; the message is nginx's (`ngx_parse_inet_url`).
+fn first_of_range(text: &str) -> Option<Result<(&str, u16), &'static str>> {
+    if text.starts_with("unix:") {
+        return None;
+    }
+    let ports = text.rsplit(':').next()?;
+    let (first, last) = ports.split_once('-')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    !text.starts_with("unix:")
-        && port.split_once('-').is_some_and(|(first, last)| digits(first) && digits(last))
+    if !digits(first) || !digits(last) {
+        return None;
+    }
+    let port = |digits: &str| digits.parse::<u16>().ok().filter(|port| *port > 0);
+    let (Some(from), Some(to)) = (port(first), port(last)) else {
+        return Some(Err("invalid port"));
+    };
+    if from > to {
+        return Some(Err("invalid port range"));
+    }
+    let base = &text[..text.len() - last.len() - "-".len()];
+    Some(Ok((base, to)))
+}
+
+/// The address, and the same with each higher port up to `last`.
+fn from_port_to(address: &Address, last: u16) -> Vec<Address> {
+    let Address::Inet(inet) = address else { return vec![address.clone()] };
+    let ports = inet.port()..=last;
+    ports.map(|port| Address::Inet(SocketAddr::new(inet.ip(), port))).collect()
 }

@@ -137,8 +137,9 @@ impl Setup {
         };
         format!(
             "daemon {daemon};\nworker_processes {workers};\n{user}\nerror_log @dir@/error.log info;\n\
-             pid @dir@/proxy.pid;\n{}\nevents {{ worker_connections {connections}; }}\nhttp {{\n    {folders}\n    \
-             client_body_temp_path @dir@/temp;\n    proxy_temp_path @dir@/temp;\n    \
+             pid @dir@/proxy.pid;\n{}\nevents {{ worker_connections {connections}; }}\n\
+             http {{\n    {folders}\n    client_body_temp_path @dir@/temp;\n    \
+             proxy_temp_path @dir@/temp;\n    \
              log_format case '{format}';\n    log_format marker '$request';\n    \
              access_log @dir@/access.log case;\n    \
              server {{ listen @marker@; access_log @dir@/access.log marker; \

@@ -1,5 +1,6 @@
 //! Golden configurations: what `-t` says about each file of `tests/conf`, to the letter, and
-//! its first complaint as nginx words it; what `-T` writes is nginx's, byte for byte. `GOLDEN_RECORD=1` writes down what perdura says.
+//! its first complaint as nginx words it; what `-T` writes is nginx's, byte for byte.
+//! `GOLDEN_RECORD=1` writes down what perdura says.
 
 use perdura_tests::{Golden, Suite, golden_files};
 

@@ -6,7 +6,7 @@
 mod blocks;
 mod reading;
 
-use crate::{Fault, Files, SourceId, Sources, Word};
+use crate::{Fault, Files, Place, SourceId, Sources, Word};
 use reading::{Chain, Reading};
 use std::path::Path;
 
@@ -39,6 +39,8 @@ pub struct Statement {
     pub args: Vec<Word>,
     /// The statements between the braces, when it opens a block.
     pub block: Option<Vec<Statement>>,
+    /// The brace that closes the block; absent when the file ends before it.
+    pub closed_at: Option<Place>,
 }
 
 /// A whole configuration, read.
@@ -89,7 +91,7 @@ impl Document {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Level, Place};
+    use crate::Level;
     use std::collections::BTreeMap;
     use std::io;
     use std::path::PathBuf;

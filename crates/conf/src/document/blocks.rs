@@ -2,7 +2,7 @@
 //! [`super::reading`] decides what may be opened and reports what is wrong.
 
 use super::Statement;
-use crate::Word;
+use crate::{Place, Word};
 
 /// The open blocks, as a stack: nesting costs memory, never machine stack.
 pub(super) struct Blocks {
@@ -57,8 +57,8 @@ impl Blocks {
         self.skipped == 1
     }
 
-    /// Closes the innermost block; `false` when none is open.
-    pub fn close(&mut self) -> bool {
+    /// Closes the innermost block with the brace at this place; `false` when none is open.
+    pub fn close(&mut self, closed_at: Option<Place>) -> bool {
         if self.skipped > 0 {
             self.skipped -= 1;
             return true;
@@ -68,14 +68,19 @@ impl Blocks {
         };
         let mut words = head.into_iter();
         if let (Some(name), Some(outer)) = (words.next(), self.innermost()) {
-            outer.push(Statement { name, args: words.collect(), block: Some(statements) });
+            outer.push(Statement {
+                name,
+                args: words.collect(),
+                block: Some(statements),
+                closed_at,
+            });
         }
         true
     }
 
     /// All statements of the file; blocks that are still open count as closed.
     pub fn into_statements(mut self) -> Vec<Statement> {
-        while self.close() {}
+        while self.close(None) {}
         self.outermost
     }
 }

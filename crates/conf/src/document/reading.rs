@@ -160,7 +160,7 @@ impl<'a> Reading<'a> {
                     }
                 }
                 Token::Open(words) => self.block(words, chain.nesting, &mut blocks),
-                Token::Close(place) if !blocks.close() => {
+                Token::Close(place) if !blocks.close(Some(place)) => {
                     self.note(Fault::new(place, "unexpected \"}\""));
                 }
                 Token::Close(_) | Token::Dropped => {}
@@ -186,7 +186,7 @@ impl<'a> Reading<'a> {
         };
         let args: Vec<Word> = words.collect();
         if !name.is("include") {
-            statements.push(Statement { name, args, block: None });
+            statements.push(Statement { name, args, block: None, closed_at: None });
             return;
         }
         let [pattern] = args.as_slice() else {

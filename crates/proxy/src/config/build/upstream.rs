@@ -229,7 +229,9 @@ fn method_of(written: Option<&Written>, peers: &[Peer]) -> Method {
 /// What is wrong with the servers of a group as a whole.
 fn servers_fault(servers: &[Server], block: &Statement, name: &Word) -> Option<Fault> {
     if servers.is_empty() {
-        let fault = Fault::new(block.name.place, "no servers are inside upstream");
+        // nginx meets it at the end of the block.
+        let place = block.closed_at.unwrap_or(block.name.place);
+        let fault = Fault::new(place, "no servers are inside upstream");
         return Some(fault.hint("add a line such as: server 127.0.0.1:8080;"));
     }
     let fault = format!("no servers in upstream \"{}\"", name.text());

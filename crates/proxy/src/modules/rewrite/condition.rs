@@ -138,7 +138,7 @@ mod tests {
         let place = Place { source: SourceId(0), line: 1, start: 0, end: 0 };
         let word = |text: &str| Word { bytes: text.as_bytes().to_vec(), place };
         let args = text.split(' ').map(word).collect();
-        let statement = Statement { name: word("if"), args, block: None };
+        let statement = Statement { name: word("if"), args, block: None, closed_at: None };
         read(&statement, &mut Names::default()).err().map(|fault| fault.message)
     }
 

@@ -22,6 +22,8 @@ pub struct Command {
     pub globals: Option<String>,
     /// `-e`.
     pub error_log: Option<String>,
+    /// What is to be explained.
+    pub explain: Option<String>,
 }
 
 /// What is done after [`Show`].
@@ -36,6 +38,8 @@ pub enum Deed {
     Order(Order),
     Tunnels(Tunnels),
     Demo,
+    /// `--explain`: the manual of a directive or a variable.
+    Explain,
     /// Only to show something.
     Nothing,
 }
@@ -105,6 +109,8 @@ pub enum CliFault {
     UnexpectedArgument {
         text: String,
     },
+    /// `--explain` without a name.
+    NothingToExplain,
     /// `--close` without a number.
     NoTunnelId {
         text: String,
@@ -122,6 +128,9 @@ impl fmt::Display for CliFault {
             }
             CliFault::NotText { letter } => write!(f, "option \"-{letter}\" is not UTF-8"),
             CliFault::UnexpectedArgument { text } => write!(f, "unexpected argument: \"{text}\""),
+            CliFault::NothingToExplain => {
+                f.write_str("option \"--explain\" requires the name of a directive or a $variable")
+            }
             CliFault::NoTunnelId { text } => {
                 write!(f, "option \"--close\" requires the id of a tunnel, not \"{text}\"")
             }
@@ -145,6 +154,12 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Cl
     }
     let mut reading = Reading::default();
     while let Some(argument) = arguments.next() {
+        if argument == "--explain" {
+            let name = arguments.next().filter(|name| !name.is_empty());
+            let name = name.ok_or(CliFault::NothingToExplain)?;
+            reading.command.explain = Some(name.to_string_lossy().into_owned());
+            continue;
+        }
         reading.argument(&argument, || arguments.next())?;
     }
     Ok(reading.command())
@@ -245,6 +260,10 @@ impl Reading {
     /// nginx's precedence: what is shown ends the program unless something is to be tested; a test
     /// comes before an order.
     fn command(mut self) -> Command {
+        if self.command.explain.is_some() {
+            self.command.deed = Deed::Explain;
+            return self.command;
+        }
         self.command.deed = match (self.test, self.command.show.version, self.order) {
             (true, _, _) => Deed::Test { dump: self.dump },
             (false, true, _) => Deed::Nothing,
@@ -297,6 +316,8 @@ mod tests {
             ("-s upgrade", Deed::Order(Order::Upgrade)),
             ("-v -s stop", Deed::Nothing),
             ("demo", Deed::Demo),
+            ("--explain map", Deed::Explain),
+            ("-t --explain $host -c x", Deed::Explain),
             ("tunnels", Deed::Tunnels(Tunnels::Table)),
             ("tunnels --json -c x", Deed::Tunnels(Tunnels::Json)),
             ("tunnels -c x --close 7", Deed::Tunnels(Tunnels::Close(7))),

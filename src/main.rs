@@ -1,7 +1,7 @@
 //! The program: what the command line asks for, done.
 //!
-//! `cli` reads the command line; `check` is `-t`, `order` is `-s`, `tunnels` shows and ends
-//! tunnels, `master` is the server itself, `demo` shows it without any configuration. Not here:
+//! `cli` reads the command line; `check` is `-t`, `explain` the manual, `order` is `-s`, `tunnels`
+//! shows and ends tunnels, `master` is the server itself, `demo` shows it without any configuration. Not here:
 //! HTTP (`perdura-proxy`) and tunnels (`perdura-tunnel`).
 
 mod check;
@@ -9,6 +9,7 @@ mod cli;
 mod control;
 mod daemon;
 mod demo;
+mod explain;
 mod master;
 mod order;
 mod paths;
@@ -43,5 +44,6 @@ fn run(command: Command) -> u8 {
         Deed::Serve => master::run(&command, &mut report),
         Deed::Tunnels(deed) => tunnels::run(&command, deed, &mut report),
         Deed::Demo => demo::run(),
+        Deed::Explain => explain::run(&command.explain.unwrap_or_default()),
     }
 }

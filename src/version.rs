@@ -108,6 +108,7 @@ fn help() -> String {
         "\
 Usage: perdura [-?hvVtTq] [-s signal] [-p prefix]
                [-e filename] [-c filename] [-g directives]
+       perdura --explain name
        perdura tunnels [--json] [--close id] [-p prefix] [-c filename]
        perdura demo
 
@@ -123,6 +124,7 @@ Options:
   -e filename   : set error log file (default: {})
   -c filename   : set configuration file (default: {})
   -g directives : set global directives out of configuration file
+  --explain name: print the manual of a directive or a $variable and exit
 
 Commands:
   demo          : show a WebSocket tunnel in the browser; needs no configuration
@@ -163,9 +165,20 @@ mod tests {
     fn help_names_every_option() {
         let text = of("-h");
         assert!(text.starts_with("perdura version: perdura/0.1.0\nUsage: perdura ["), "{text}");
-        for option in
-            ["-?,-h", "-v ", "-V ", "-t ", "-T ", "-q ", "-s ", "-p ", "-e ", "-c ", "-g "]
-        {
+        for option in [
+            "-?,-h",
+            "-v ",
+            "-V ",
+            "-t ",
+            "-T ",
+            "-q ",
+            "-s ",
+            "-p ",
+            "-e ",
+            "-c ",
+            "-g ",
+            "--explain ",
+        ] {
             assert!(text.contains(&format!("\n  {option}")), "{option}");
         }
     }

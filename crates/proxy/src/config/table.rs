@@ -1,5 +1,6 @@
 //! The whole table of directives, for suggestions, context hints and the manual.
 
+use crate::config::known;
 use crate::modules::{
     events_block, limit_except, main_block, return_status, rewrite, scope, server_block,
     upstream_block,
@@ -144,7 +145,47 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
 
 /// The pages of the manual: file name and text.
 pub fn manual_pages() -> Vec<(String, String)> {
-    perdura_conf::manual::pages(&entries())
+    let mut pages = perdura_conf::manual::pages(&entries());
+    pages.push(crate::variables::manual::page());
+    pages
+}
+
+/// What the manual says of a directive, or of a variable with its `$`. `Err` says why it says
+/// nothing.
+pub fn explain(name: &str) -> Result<String, String> {
+    let table = entries();
+    if let Some(variable) = name.strip_prefix('$') {
+        let names = crate::variables::manual::names();
+        return crate::variables::manual::explain(variable)
+            .ok_or_else(|| unknown("variable", variable, "$", names));
+    }
+    if let Some(text) = perdura_conf::manual::explain(&table, name) {
+        return Ok(text);
+    }
+    if let Some(idle) = known::WITHOUT_MEANING.iter().find(|entry| entry.name == name) {
+        let why = idle.doc;
+        let text = format!(
+            "Syntax:  {name} {};\n\nIt is accepted and has no effect: {why}.\n",
+            idle.syntax
+        );
+        return Ok(text);
+    }
+    let family = known::NOT_YET_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    if family || known::NOT_YET.contains(&name) {
+        return Err(format!("directive \"{name}\" is not supported yet"));
+    }
+    Err(unknown("directive", name, "", table.iter().map(|(_, entry)| entry.name)))
+}
+
+fn unknown(
+    what: &str,
+    name: &str,
+    sign: &str,
+    known: impl Iterator<Item = &'static str>,
+) -> String {
+    let near = perdura_conf::suggest(name, known);
+    let near = near.map_or(String::new(), |near| format!("; did you mean \"{sign}{near}\"?"));
+    format!("unknown {what} \"{sign}{name}\"{near}")
 }
 
 #[cfg(test)]

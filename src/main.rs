@@ -1,8 +1,9 @@
 //! The program: what the command line asks for, done.
 //!
 //! `cli` reads the command line; `check` is `-t`, `explain` the manual, `order` is `-s`, `tunnels`
-//! shows and ends tunnels, `master` is the server itself, `demo` shows it without any configuration. Not here:
-//! HTTP (`perdura-proxy`) and tunnels (`perdura-tunnel`).
+//! shows and ends tunnels, `master` is the server itself, `demo` shows it without any configuration,
+//! `notify` is the service manager's ear. Not here: HTTP (`perdura-proxy`) and tunnels
+//! (`perdura-tunnel`).
 
 mod check;
 mod cli;
@@ -11,6 +12,7 @@ mod daemon;
 mod demo;
 mod explain;
 mod master;
+mod notify;
 mod order;
 mod paths;
 mod report;

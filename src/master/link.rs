@@ -78,6 +78,11 @@ impl Link {
         !matches!(self.peer, Peer::Orphan(_))
     }
 
+    /// Whether it is a program that was started from here.
+    pub fn is_successor(&self) -> bool {
+        matches!(self.peer, Peer::Successor(_))
+    }
+
     /// Whether this peer may say this word.
     fn may_say(&self, word: &Word) -> bool {
         match self.peer {

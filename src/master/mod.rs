@@ -39,6 +39,7 @@ use perdura_tunnel::Table;
 use rustix::event::PollFlags;
 use rustix::process::{Pid, kill_process};
 
+use crate::notify::{Notify, State};
 use crate::signal::{Signals, Woken};
 
 pub use limits::{shared_warning as shared_limit_warning, warning as limit_warning};
@@ -59,6 +60,8 @@ pub struct Master {
     options: Options,
     config: Arc<Config>,
     logs: Logs,
+    /// The service manager's ear.
+    notify: Notify,
     listeners: Listeners,
     table: Arc<Table>,
     signals: Signals,
@@ -140,6 +143,29 @@ impl Master {
                 self.obey(arrived);
             }
             self.keep_time();
+            self.notify();
+        }
+    }
+
+    /// Tells the service manager how things are. Once per turn is enough: nothing that it wants to
+    /// know begins and ends within one.
+    fn notify(&mut self) {
+        if let Err(error) = self.notify.tell(self.state()) {
+            let text = format!("telling the service manager failed {}", errno_text(&error));
+            self.logs.line(Severity::Warn, &text);
+        }
+    }
+
+    fn state(&self) -> State {
+        let peer = self.link.as_ref().filter(|link| link.is_program());
+        match (self.ending, peer) {
+            // Until the predecessor has named its successor, the main process is the predecessor.
+            (_, Some(link)) if !link.is_successor() => State::Starting,
+            (Ending::No, _) if !matches!(self.reload, Reload::Idle) => State::Reloading,
+            (Ending::No, _) if self.served => State::Ready,
+            (Ending::No, _) => State::Starting,
+            (_, Some(link)) if link.peer_serves => State::Succeeded { by: link.peer_pid() },
+            _ => State::Stopping,
         }
     }
 

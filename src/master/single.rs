@@ -18,6 +18,7 @@ use super::owned::Owned;
 use super::pid_file::PidFile;
 use super::reader::Reading;
 use super::reload::{self, Prepared};
+use crate::notify::{Notify, State};
 use crate::signal::{Arrived, Asked, Signals, Woken};
 
 /// Everything that the one process holds.
@@ -29,6 +30,7 @@ pub struct Single {
     pub table: Arc<Table>,
     pub signals: Signals,
     pub pid_file: PidFile,
+    pub notify: Notify,
 }
 
 impl Single {
@@ -109,10 +111,15 @@ impl Obeying {
     fn hear(&mut self) -> bool {
         let Ok(Some(packet)) = control::receive(self.control.as_fd()) else { return false };
         match (ToMaster::decode(&packet), self.prepared.take()) {
+            (Ok(ToMaster::Ready), prepared) => {
+                self.prepared = prepared;
+                self.notify(State::Ready);
+            }
             (Ok(ToMaster::Reloaded), Some(prepared)) => self.take(prepared),
             (Ok(ToMaster::Refused { why }), Some(prepared)) => {
                 self.single.logs.line(Severity::Emerg, &format!("configuration refused: {why}"));
                 prepared.discard();
+                self.notify(State::Ready);
             }
             (_, prepared) => self.prepared = prepared,
         }
@@ -124,8 +131,8 @@ impl Obeying {
         let Arrived { number, name, sender, .. } = arrived;
         logs.line(Severity::Notice, &format!("signal {number} ({name}) received from {sender}"));
         match arrived.asked {
-            Asked::Stop => self.tell(&ToWorker::Stop),
-            Asked::Quit => self.tell(&ToWorker::Quit(Afterwards::Nobody)),
+            Asked::Stop => self.end(&ToWorker::Stop),
+            Asked::Quit => self.end(&ToWorker::Quit(Afterwards::Nobody)),
             Asked::Reload => self.reload(),
             Asked::Reopen => {
                 for fault in logs.reopen(None) {
@@ -133,6 +140,19 @@ impl Obeying {
                 }
             }
             Asked::Upgrade | Asked::Drain | Asked::ChildEnded => {}
+        }
+    }
+
+    fn end(&mut self, order: &ToWorker) {
+        self.notify(State::Stopping);
+        self.tell(order);
+    }
+
+    /// Tells the service manager how things are.
+    fn notify(&mut self, state: State) {
+        if let Err(error) = self.single.notify.tell(state) {
+            let text = format!("telling the service manager failed {}", errno_text(&error));
+            self.single.logs.line(Severity::Warn, &text);
         }
     }
 
@@ -149,6 +169,7 @@ impl Obeying {
         if self.prepared.is_some() {
             return;
         }
+        self.notify(State::Reloading);
         let single = &self.single;
         let disk = Disk::new();
         drop(perdura_proxy::build(&disk, &single.options));
@@ -164,12 +185,15 @@ impl Obeying {
         if let Some(prepared) = prepared {
             self.tell(&prepared.message(&single.listeners, &single.logs));
             self.prepared = Some(prepared);
+        } else {
+            self.notify(State::Ready);
         }
     }
 
     fn take(&mut self, prepared: Prepared) {
         let single = &mut self.single;
         reload::swap(&mut single.listeners, &mut single.logs, &mut single.config, prepared);
+        self.notify(State::Ready);
     }
 }
 

@@ -19,6 +19,7 @@ use super::reload::Reload;
 use super::worker::Pauses;
 use super::{Ending, Master, Place, limits, single};
 use crate::cli::Command;
+use crate::notify::Notify;
 use crate::report::Report;
 use crate::signal::{self, Signals};
 use crate::{daemon, paths, version};
@@ -141,7 +142,7 @@ impl Opened {
 
 enum Settled {
     Master(Box<Master>),
-    Single(single::Single),
+    Single(Box<single::Single>),
 }
 
 /// Leaves the terminal, writes the pid file, hands stderr to the log, and makes the table.
@@ -175,14 +176,17 @@ fn settle(
         logs.line(Severity::Notice, &text);
     }
     let link = past.link();
+    let notify = Notify::from_environment().map_err(|error| failed("NOTIFY_SOCKET", error))?;
     if !process.master_process {
-        let single = single::Single { options, config, logs, listeners, table, signals, pid_file };
-        return Ok(Settled::Single(single));
+        let single =
+            single::Single { options, config, logs, listeners, table, signals, pid_file, notify };
+        return Ok(Settled::Single(Box::new(single)));
     }
     Ok(Settled::Master(Box::new(Master {
         options,
         config,
         logs,
+        notify,
         listeners,
         table,
         signals,

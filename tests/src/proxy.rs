@@ -31,6 +31,7 @@ pub struct Setup {
     files: Vec<(String, Vec<u8>)>,
     names: Vec<(String, String)>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     worker_processes: Option<u32>,
     worker_connections: Option<u32>,
     own_program: bool,
@@ -103,6 +104,12 @@ impl Setup {
     /// Leaves the terminal, as `daemon on` does.
     pub fn daemon(mut self) -> Self {
         self.daemon = true;
+        self
+    }
+
+    /// Something in the program's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -215,7 +222,7 @@ impl Proxy {
             true => copy(program, &folder),
             false => program.binary(),
         };
-        let child = spawn(&binary, &folder, &setup.arguments);
+        let child = spawn(&binary, &folder, &setup);
         Self {
             program,
             binary,
@@ -328,7 +335,7 @@ impl Proxy {
     /// Starts the program once more in the same folder, after its end, and does not wait.
     pub fn launch_again(&mut self) {
         self.left.extend(self.workers());
-        self.child = spawn(&self.binary, &self.folder, &self.setup.arguments);
+        self.child = spawn(&self.binary, &self.folder, &self.setup);
         self.ended = None;
     }
 
@@ -451,7 +458,7 @@ fn copy(program: Program, folder: &Folder) -> PathBuf {
     own
 }
 
-fn spawn(binary: &Path, folder: &Folder, arguments: &[String]) -> Child {
+fn spawn(binary: &Path, folder: &Folder, setup: &Setup) -> Child {
     let stderr = std::fs::File::create(folder.path().join("stderr")).expect("a file for stderr");
     Command::new(binary)
         .arg("-p")
@@ -460,7 +467,10 @@ fn spawn(binary: &Path, folder: &Folder, arguments: &[String]) -> Child {
         .arg(folder.path().join("proxy.conf"))
         .arg("-e")
         .arg(folder.path().join("error.log"))
-        .args(arguments)
+        .args(&setup.arguments)
+        // A service manager above the tests is not to hear of them.
+        .env_remove("NOTIFY_SOCKET")
+        .envs(setup.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(stderr)

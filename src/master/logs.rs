@@ -3,6 +3,7 @@
 //! The worker writes to the same descriptors by number; a rotation puts a new file under the number
 //! while both go on. Not here: what the lines say.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -23,6 +24,8 @@ use crate::paths;
 pub struct Logs {
     list: Vec<(PathBuf, Owned)>,
     targets: Vec<Target>,
+    /// Lines that wait, while they do ([`Logs::hold`]).
+    held: RefCell<Option<Vec<(Severity, String)>>>,
 }
 
 /// Where the master's own lines go.
@@ -53,7 +56,7 @@ pub type Added = Vec<(PathBuf, Owned)>;
 impl Logs {
     /// Opens all files; the master's own lines go nowhere yet.
     pub fn open(paths: &[PathBuf]) -> Result<Logs, LogFault> {
-        let empty = Logs { list: Vec::new(), targets: Vec::new() };
+        let empty = Logs { list: Vec::new(), targets: Vec::new(), held: RefCell::default() };
         Ok(Logs { list: empty.open_added(paths)?, ..empty })
     }
 
@@ -136,11 +139,35 @@ impl Logs {
         paths
     }
 
+    /// Keeps the master's lines until [`Logs::let_go`]: a disk may take its time, and meanwhile
+    /// something waits that must not. Beyond [`HELD_MAX`] they are written all the same.
+    pub fn hold(&self) {
+        self.held.borrow_mut().get_or_insert_default();
+    }
+
+    /// Writes what was kept, with the times at which it was said.
+    pub fn let_go(&self) {
+        let held = self.held.borrow_mut().take();
+        held.into_iter().flatten().for_each(|(severity, line)| self.write(severity, &line));
+    }
+
+    /// In a child: what was kept is its parent's to write.
+    pub fn forget_held(&self) {
+        self.held.borrow_mut().take();
+    }
+
     /// One line of the master's, in nginx's form.
     pub fn line(&self, severity: Severity, text: &str) {
         let id = std::process::id();
         let (time, word) = (clock::now(), severity.word());
         let line = format!("{time} [{word}] {id}#{id}: {text}\n");
+        match self.held.borrow_mut().as_mut() {
+            Some(held) if held.len() < HELD_MAX => held.push((severity, line)),
+            _ => self.write(severity, &line),
+        }
+    }
+
+    fn write(&self, severity: Severity, line: &str) {
         for target in self.targets.iter().filter(|target| severity <= target.severity) {
             if let Some(syslog) = &target.syslog {
                 syslog.send_error_once(severity, line.as_bytes());
@@ -168,6 +195,9 @@ impl Logs {
         }
     }
 }
+
+/// More lines than one worker's end makes.
+const HELD_MAX: usize = 64;
 
 /// Opens a file to append to. A FIFO without a reader does not block: it is opened for both
 /// directions, and what nobody reads is dropped when it is full.
@@ -247,6 +277,37 @@ mod tests {
         let moved = folder.with_extension("moved");
         assert_eq!(fs::read_to_string(moved.join("access.log")).unwrap(), "three\nfour\n");
         fs::remove_dir_all(moved).unwrap();
+    }
+
+    #[test]
+    fn lines_that_are_held_are_written_once_in_order_and_by_their_owner_only() {
+        let folder = folder("held");
+        let main = folder.join("main.log");
+        let mut logs = Logs::open(std::slice::from_ref(&main)).unwrap();
+        logs.targets = vec![to(&main, Severity::Notice)];
+        let lines = || fs::read_to_string(&main).unwrap().lines().count();
+        logs.hold();
+        logs.hold();
+        logs.line(Severity::Notice, "first");
+        logs.line(Severity::Notice, "second");
+        assert_eq!(lines(), 0);
+        logs.let_go();
+        logs.let_go();
+        logs.line(Severity::Notice, "third");
+        let text = fs::read_to_string(&main).unwrap();
+        let words: Vec<_> = text.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+        assert_eq!(words, ["first", "second", "third"]);
+        logs.hold();
+        logs.line(Severity::Notice, "the parent's");
+        logs.forget_held();
+        logs.let_go();
+        assert_eq!(lines(), 3);
+        logs.hold();
+        (0..HELD_MAX + 5).for_each(|_| logs.line(Severity::Notice, "many"));
+        assert_eq!(lines(), 3 + 5, "beyond the limit they are written at once");
+        logs.let_go();
+        assert_eq!(lines(), 3 + HELD_MAX + 5);
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -23,6 +23,10 @@ impl Master {
             Asked::Drain if !self.config.process().daemon => ", ignoring",
             Asked::Drain => ", stop accepting connections",
         };
+        if arrived.asked == Asked::ChildEnded {
+            // It may be the worker, whose tunnels stand still until there is another one.
+            self.logs.hold();
+        }
         let Arrived { number, name, sender, .. } = arrived;
         let text = format!("signal {number} ({name}) received from {sender}{what}");
         self.logs.line(Severity::Notice, &text);
@@ -35,6 +39,7 @@ impl Master {
             Asked::Upgrade => self.change_binary(),
             Asked::Drain => self.drain(),
         }
+        self.logs.let_go();
     }
 
     fn stop(&mut self) {

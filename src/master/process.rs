@@ -88,14 +88,13 @@ pub fn close_range(first: u32, last: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }
 
-/// Becomes another user, with the groups that the user is in. For good: real, effective and saved.
-pub fn become_user(name: &str, uid: u32, gid: u32) -> io::Result<()> {
-    let name = CString::new(name)?;
-    // SAFETY: the name ends in NUL; the process has one thread, so that no other keeps the old
-    // user.
+/// Becomes another user, in these groups. For good: real, effective and saved.
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the list is as long as is said; the process has one thread, so that no other keeps
+    // the old user.
     unsafe {
         check(libc::setgid(gid), "setgid")?;
-        check(libc::initgroups(name.as_ptr(), gid), "initgroups")?;
+        check(libc::setgroups(groups.len(), groups.as_ptr()), "setgroups")?;
         check(libc::setuid(uid), "setuid")
     }
 }

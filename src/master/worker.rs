@@ -155,6 +155,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// The worker's life. Nothing of the master's memory is dropped here: the descriptors are shared.
 fn live(birth: &Birth<'_>, control: OwnedFd) -> ! {
+    birth.logs.forget_held();
     if let Err(text) = settle(birth) {
         birth.logs.line(Severity::Emerg, &text);
         process::exit(CANNOT_SETTLE);
@@ -189,7 +190,7 @@ fn settle(birth: &Birth<'_>) -> Result<(), String> {
     let _ = process::set_title(TITLE);
     let process = birth.config.process();
     if let (Some((uid, gid)), true) = (process.user, rustix::process::geteuid().is_root()) {
-        process::become_user(&process.user_name, uid, gid).map_err(|error| error.to_string())?;
+        process::become_user(uid, gid, &process.groups).map_err(|error| error.to_string())?;
         // The worker shares the descriptors of a master that is root: another process of its user
         // must not look into it. (`setuid` has the kernel do this, unless `fs.suid_dumpable` says
         // otherwise.)

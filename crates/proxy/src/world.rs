@@ -33,6 +33,9 @@ pub trait World: Files {
 
     /// The gid of a group.
     fn group(&self, name: &str) -> Option<u32>;
+
+    /// Every group that a process of this user is in, `gid` among them: what initgroups(3) sets.
+    fn groups_of(&self, user: &str, gid: u32) -> Vec<u32>;
 }
 
 /// The longest file that a configuration may read, in bytes.
@@ -76,6 +79,13 @@ pub struct Snapshot {
     hosts: BTreeMap<String, Answer<Vec<IpAddr>>>,
     users: BTreeMap<String, Option<(u32, u32)>>,
     groups: BTreeMap<String, Option<u32>>,
+    /// By [`membership`].
+    memberships: BTreeMap<String, Vec<u32>>,
+}
+
+/// The name of one question for groups.
+fn membership(user: &str, gid: u32) -> String {
+    format!("{gid} {user}")
 }
 
 impl Snapshot {
@@ -106,6 +116,10 @@ impl Snapshot {
         out.map(&self.groups, |out, name, gid| {
             out.text(name);
             out.option(gid.as_ref(), |out, gid| out.number(*gid));
+        });
+        out.map(&self.memberships, |out, name, gids| {
+            out.text(name);
+            out.list(gids, |out, gid| out.number(*gid));
         });
         out.into_bytes()
     }
@@ -138,6 +152,7 @@ impl Snapshot {
                 Ok((name, input.option(|input| Ok((input.number()?, input.number()?)))?))
             })?,
             groups: input.map(|input| Ok((input.text()?, input.option(Decoder::number)?)))?,
+            memberships: input.map(|input| Ok((input.text()?, input.list(Decoder::number)?)))?,
         };
         input.end()?;
         Ok(snapshot)
@@ -194,6 +209,10 @@ impl World for Snapshot {
 
     fn group(&self, name: &str) -> Option<u32> {
         self.groups.get(name).copied().flatten()
+    }
+
+    fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
+        self.memberships.get(&membership(user, gid)).cloned().unwrap_or_else(|| vec![gid])
     }
 }
 
@@ -296,6 +315,11 @@ impl World for Disk {
     fn group(&self, name: &str) -> Option<u32> {
         recorded!(self.groups[name] or group_of_system(name))
     }
+
+    fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
+        let name = membership(user, gid);
+        recorded!(self.memberships[name.as_str()] or groups_of_system(user, gid))
+    }
 }
 
 /// A whole file. A directory is EISDIR, as nginx says it; a file past the limit is EFBIG.
@@ -334,8 +358,36 @@ fn group_of_system(name: &str) -> Option<u32> {
     Some(entry.gr_gid)
 }
 
+fn groups_of_system(user: &str, gid: u32) -> Vec<u32> {
+    let Ok(user) = CString::new(user) else { return vec![gid] };
+    let mut gids: Vec<libc::gid_t> = vec![0; GROUPS_FIRST];
+    loop {
+        let mut count = libc::c_int::try_from(gids.len()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: `user` ends in NUL, and `gids` has room for `count`; one thread, as in
+        // `user_of_system`.
+        let got =
+            unsafe { libc::getgrouplist(user.as_ptr(), gid, gids.as_mut_ptr(), &raw mut count) };
+        let count = usize::try_from(count).unwrap_or(0);
+        if got >= 0 {
+            gids.truncate(count);
+            return gids;
+        }
+        if gids.len() >= GROUPS_MAX {
+            // More than any process can be in: the kernel would refuse them all.
+            return gids;
+        }
+        gids.resize(count.clamp(gids.len() * 2, GROUPS_MAX), 0);
+    }
+}
+
+/// As many groups as most users are not in.
+const GROUPS_FIRST: usize = 64;
+
+/// The kernel's NGROUPS_MAX.
+const GROUPS_MAX: usize = 65_536;
+
 const MAGIC: &[u8] = b"perdura-snapshot";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -355,6 +407,7 @@ mod tests {
         snapshot.users.insert("www".into(), Some((33, 34)));
         snapshot.users.insert("nobody-here".into(), None);
         snapshot.groups.insert("www".into(), Some(33));
+        snapshot.memberships.insert(membership("www", 33), vec![33, 4, 27]);
         snapshot
     }
 
@@ -379,6 +432,8 @@ mod tests {
         assert_eq!(snapshot.user("www"), Some((33, 34)));
         assert_eq!(snapshot.user("nobody-here"), None);
         assert_eq!(snapshot.group("www"), Some(33));
+        assert_eq!(snapshot.groups_of("www", 33), [33, 4, 27]);
+        assert_eq!(snapshot.groups_of("www", 9), [9], "nobody has asked for that");
     }
 
     #[test]
@@ -444,6 +499,8 @@ mod tests {
         assert_eq!(disk.glob(&folder.join("*.conf")).unwrap(), std::slice::from_ref(&file));
         assert_eq!(disk.user("root"), Some((0, 0)));
         assert_eq!(disk.group("root"), Some(0));
+        assert!(disk.groups_of("root", 0).contains(&0));
+        assert_eq!(disk.groups_of("no such user", 7), [7]);
         assert_eq!(disk.user("no such user"), None);
         assert_eq!(disk.user("nul\0inside"), None);
         assert_eq!(disk.resolve("127.0.0.1").unwrap(), [IpAddr::from([127, 0, 0, 1])]);

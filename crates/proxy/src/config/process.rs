@@ -19,7 +19,9 @@ pub struct Process {
     pub upgrade_start_timeout_ms: u64,
     /// The user and group numbers that the worker takes, when `user` is given.
     pub user: Option<(u32, u32)>,
-    pub user_name: String,
+    /// All groups of that user by its name, looked up when the configuration is read: what the worker's start
+    /// had to wait for would stop every tunnel.
+    pub groups: Vec<u32>,
     pub pid: PathBuf,
     /// What relative paths are relative to.
     pub prefix: PathBuf,

@@ -69,6 +69,7 @@ fn work_on(thread: &Rc<Thread>, task: Task) {
             });
         }
         Task::Freeze { answer } => {
+            tunnels::adopt_the_rest(thread);
             thread.moving.freeze();
             let _ = answer.send(());
         }

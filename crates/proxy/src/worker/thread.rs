@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// How often kept upstream connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -51,6 +51,7 @@ pub struct Thread {
     ending_begins: Notify,
     /// Tunnels that leave or come.
     pub(super) moving: Moving,
+    pub(super) adoption: tunnels::Adoption,
 }
 
 /// Counts a request while it is worked on.
@@ -175,19 +176,23 @@ pub fn run(
         ending: Cell::new(false),
         ending_begins: Notify::new(),
         moving: Moving::default(),
+        adoption: tunnels::Adoption::default(),
     });
     runtime.block_on(async {
         if let Some(queue) = queue {
             spawn_vital(tasks::work(Rc::clone(&thread), queue));
         }
+        let (tell, adopted) = oneshot::channel();
+        spawn_vital(tunnels::drive(Rc::clone(&thread), index, recover, tell));
+        spawn_vital(sweep(Rc::clone(&thread)));
+        // Whoever comes now is counted beside all who are here.
+        let _ = adopted.await;
         live(thread, index, words, master).await;
     });
     0
 }
 
 async fn live(thread: Rc<Thread>, index: u16, words: mpsc::Sender<Word>, master: Option<Master>) {
-    spawn_vital(tunnels::drive(Rc::clone(&thread)));
-    spawn_vital(sweep(Rc::clone(&thread)));
     let obeying = master.map(|master| spawn_vital(obey::obey(Arc::clone(&thread.shared), master)));
     let mut listeners = Listeners::default();
     let mut orders = thread.shared.orders.subscribe();

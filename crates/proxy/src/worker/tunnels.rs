@@ -7,50 +7,90 @@ use crate::inherited;
 use crate::ledger::Ledger;
 use crate::modules::error_log::Severity;
 use crate::modules::upgrade;
-use perdura_tunnel::{Adopted, Batch, Close, Death, Drain, Engine, TunnelId};
+use perdura_tunnel::{Adopted, Batch, Close, Death, Drain, Engine, TakenOver, TunnelId};
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// How long the driver sleeps when no timer runs.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// The engine of a thread: a new one, or one that goes on with a dead worker's tunnels.
+/// So many tunnels of a dead worker are taken over between two turns: about a tenth of a
+/// millisecond.
+const ADOPTED_PER_TURN: usize = 64;
+
+/// The engine of a thread: a new one, or one that goes on with a dead worker's tunnels. Most of
+/// those it has still to take over (`adopt`).
 pub fn engine(shared: &Arc<Shared>, index: u16, recover: Option<Death>) -> io::Result<Engine> {
     let table = Arc::clone(&shared.table);
     let seats = Arc::clone(&shared.seats);
-    let Some(death) = recover else {
-        return Engine::new(table, seats, index);
-    };
+    match recover {
+        Some(death) => Engine::resume(table, seats, index, death, crate::now_ms()),
+        None => Engine::new(table, seats, index),
+    }
+}
+
+/// What a thread has taken over so far of a dead worker's tunnels.
+#[derive(Debug, Default)]
+pub struct Adoption {
+    adopted: Cell<usize>,
+    dropped: Cell<usize>,
+}
+
+/// Takes over what a dead worker has left, turn by turn, so that tunnels to which something happens
+/// need not wait for the others.
+async fn adopt(thread: &Thread, index: u16, death: Death) {
     let began = Instant::now();
-    let mut recovered = Engine::recover(table, seats, index, death, crate::now_ms())?;
     if index == 0 {
         // The dead worker may have had more threads, before a reload.
-        let first = u16::try_from(shared.threads).unwrap_or(u16::MAX);
-        let more = recovered.engine.absorb_from(first, death, crate::now_ms());
-        recovered.adopted.extend(more.adopted);
-        recovered.dropped.extend(more.dropped);
+        let first = u16::try_from(thread.shared.threads).unwrap_or(u16::MAX);
+        let taken = thread.engine.borrow_mut().absorb_from(first, death, crate::now_ms());
+        tell_accounts(thread, &taken);
     }
-    let config = shared.config();
-    for tunnel in &recovered.adopted {
-        take_account(tunnel, &config);
+    while thread.engine.borrow().is_taking() {
+        thread.moving.thawed().await;
+        turn(thread);
+        adopt_some(thread, ADOPTED_PER_TURN);
+        tokio::task::yield_now().await;
     }
-    for dropped in &recovered.dropped {
-        let message = format!("tunnel record {} dropped: {:?}", dropped.record, dropped.why);
-        shared.log(Severity::Error, &message);
-    }
-    shared.log(
-        Severity::Notice,
-        &format!(
-            "adopted {} tunnels in {} ms, {} dropped",
-            recovered.adopted.len(),
-            began.elapsed().as_millis(),
-            recovered.dropped.len()
-        ),
+    let Adoption { adopted, dropped } = &thread.adoption;
+    let message = format!(
+        "adopted {} tunnels in {} ms, {} dropped",
+        adopted.get(),
+        began.elapsed().as_millis(),
+        dropped.get()
     );
-    Ok(recovered.engine)
+    thread.shared.log(Severity::Notice, &message);
+}
+
+/// Takes over whatever is left of a dead worker's tunnels: they are about to leave.
+pub fn adopt_the_rest(thread: &Thread) {
+    adopt_some(thread, usize::MAX);
+    settle(thread);
+}
+
+/// Takes over up to `count` more tunnels; counts these and those that were taken since.
+fn adopt_some(thread: &Thread, count: usize) {
+    let taken = thread.engine.borrow_mut().take_more(count, crate::now_ms());
+    tell_accounts(thread, &taken);
+}
+
+fn tell_accounts(thread: &Thread, taken: &TakenOver) {
+    let Adoption { adopted, dropped } = &thread.adoption;
+    adopted.set(adopted.get() + taken.adopted.len());
+    dropped.set(dropped.get() + taken.dropped.len());
+    if !taken.adopted.is_empty() {
+        let config = thread.config();
+        taken.adopted.iter().for_each(|tunnel| take_account(tunnel, &config));
+    }
+    for dropped in &taken.dropped {
+        let message = format!("tunnel record {} dropped: {:?}", dropped.record, dropped.why);
+        thread.shared.log(Severity::Error, &message);
+    }
 }
 
 /// Counts an adopted tunnel at its peer and in its limits again.
@@ -69,8 +109,14 @@ pub fn close_account(note: &[u8], config: &Config) {
     ledger.release(config);
 }
 
-/// Handles the engine's events and timers for as long as the thread lives.
-pub async fn drive(thread: Rc<Thread>) {
+/// Handles the engine's events and timers for as long as the thread lives; `adopted` is told when a
+/// dead worker's tunnels are ours and counted.
+pub async fn drive(
+    thread: Rc<Thread>,
+    index: u16,
+    recover: Option<Death>,
+    adopted: oneshot::Sender<()>,
+) {
     let own = thread.engine.borrow().fd().try_clone_to_owned();
     // The duplicate is the same epoll instance; it goes when this worker does, the engine's stays.
     let events = match own.and_then(inherited::watch) {
@@ -81,6 +127,11 @@ pub async fn drive(thread: Rc<Thread>) {
             std::process::abort();
         }
     };
+    if let Some(death) = recover {
+        adopt(&thread, index, death).await;
+    }
+    // Who waited may be gone.
+    let _ = adopted.send(());
     let timer = tokio::time::sleep(FOREVER);
     tokio::pin!(timer);
     let mut armed = None;
@@ -145,6 +196,10 @@ fn turn(thread: &Thread) -> Batch {
 
 /// Closes the accounts of tunnels that have ended.
 fn settle(thread: &Thread) {
+    if thread.engine.borrow().is_taking() {
+        // What was taken over and has ended since was counted before.
+        adopt_some(thread, 0);
+    }
     let reports = thread.engine.borrow_mut().reports();
     crate::counters::tunnels(thread.engine.borrow().len());
     if reports.is_empty() {

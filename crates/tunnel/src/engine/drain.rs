@@ -79,6 +79,7 @@ impl Engine {
 
     fn begin_drain(&mut self, id: TunnelId, now_ms: u64) {
         let Some(order) = self.leaving.order else { return };
+        self.take_early(id.index, now_ms);
         if self.live(id).is_none() || self.is_draining(id) {
             return;
         }

@@ -39,6 +39,7 @@ impl Engine {
 
     /// Ends a tunnel; false if there is none of that name on this thread.
     pub fn close(&mut self, id: TunnelId, close: Close, now_ms: u64) -> bool {
+        self.take_early(id.index, now_ms);
         let live = self.live(id).is_some();
         if live {
             self.end(id, close, now_ms);

@@ -16,6 +16,7 @@ mod ready;
 mod recover;
 mod repair;
 mod sockets;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -45,6 +46,7 @@ pub use recover::{Death, TakenOver};
 #[cfg(test)]
 pub(crate) use repair::{check, relay_of, repair_owner};
 pub(crate) use sockets::Sockets;
+use taking::Taking;
 pub use transfer::{Prepared, TransferFault};
 #[cfg(test)]
 pub(crate) use turn::{Bench, Outcome, Turn, Turned, Urge, Wire};
@@ -76,6 +78,8 @@ pub struct Engine {
     /// Kept for its allocation.
     due: Vec<u32>,
     len: usize,
+    /// What a dead worker has left and is not taken over yet.
+    taking: Option<Box<Taking>>,
     /// Tunnels whose turn to be drained comes, in that order; one entry for each tunnel.
     leaving: Leaving,
     /// Masks the Close frames.
@@ -131,7 +135,7 @@ impl Engine {
         (0..self.seats.high_water()).filter_map(name).collect()
     }
 
-    /// How many tunnels this thread carries.
+    /// How many tunnels this thread carries, those included that are still to be taken over.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -164,6 +168,7 @@ impl Engine {
             ended: Vec::new(),
             due: Vec::new(),
             len: 0,
+            taking: None,
             leaving: Leaving::default(),
             mask: now_ms.wrapping_mul(0x9e37_79b9) as u32,
         }

@@ -44,6 +44,9 @@ impl Engine {
     #[inline]
     fn handle(&mut self, event: Event, now_ms: u64) {
         let Some(Token { id, side }) = Token::unpack(event.token) else { return };
+        if self.taking.is_some() {
+            self.take_early(id.index, now_ms);
+        }
         if self.live(id).is_none() {
             return self.anteroom.stir(event);
         }

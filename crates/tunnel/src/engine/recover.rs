@@ -1,15 +1,17 @@
 //! After the death of a worker: the next engine goes on from the table alone.
 //!
-//! In this order: repair the one noted owner, look at every record, redo the noted events. The
-//! epoll instance survives in the shared descriptor table if it can; otherwise, or if descriptors
-//! moved, everything is registered anew and checked. A second death anywhere in here is as good as
-//! the first: marks go before notes are taken away.
+//! In this order: repair the one noted owner, redo the noted events, look at every other record.
+//! The last may be done a few at a time while the engine turns already (`taking`). The epoll
+//! instance survives in the shared descriptor table if it can; otherwise, or if descriptors moved,
+//! everything is registered anew and checked. A second death anywhere in here is as good as the
+//! first: marks go before notes are taken away.
 
 use std::io;
 use std::sync::Arc;
 
 use super::repair::{check, relay_of, repair_owner};
 use super::sockets::Farewell;
+use super::taking::Taking;
 use super::turn::{Bench, Wire};
 use super::{Adopted, Dropped, Engine, Recovered, Sockets};
 use crate::kernel::Hint;
@@ -38,7 +40,7 @@ pub enum Death {
 
 /// How the legs are registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Registration {
+pub(super) enum Registration {
     /// With the engine's epoll instance, which survived.
     Survived,
     /// With none that counts: descriptors may have moved, so that each is checked.
@@ -59,13 +61,31 @@ impl Engine {
         death: Death,
         now_ms: u64,
     ) -> io::Result<Recovered> {
+        let mut engine = Engine::resume(table, seats, thread, death, now_ms)?;
+        let TakenOver { adopted, dropped } = engine.take_more(usize::MAX, now_ms);
+        Ok(Recovered { engine, adopted, dropped })
+    }
+
+    /// The same, but takes over only what cannot wait: tunnels that were or are to be moved on. The
+    /// others follow by [`Engine::take_more`], each at the latest when something happens to it.
+    ///
+    /// # Errors
+    /// If no epoll instance can be made.
+    pub fn resume(
+        table: Arc<Table>,
+        seats: Arc<Seats>,
+        thread: u16,
+        death: Death,
+        now_ms: u64,
+    ) -> io::Result<Engine> {
         let noted = table.station(thread).and_then(|station| station.epoll());
         let Some(epoll) = noted.and_then(Epoll::inherit) else {
             return Engine::rebuild_after(table, seats, thread, death, now_ms);
         };
         let mut engine = Engine::with(table, seats, thread, epoll, now_ms);
-        let taken = engine.take_over(thread, Registration::Survived, death, now_ms);
-        Ok(Recovered { engine, adopted: taken.adopted, dropped: taken.dropped })
+        let taking = engine.begin_taking(thread, Registration::Survived, death, now_ms);
+        engine.taking = Some(Box::new(taking));
+        Ok(engine)
     }
 
     /// The same with a new epoll instance, every descriptor and position checked: for when
@@ -79,7 +99,9 @@ impl Engine {
         thread: u16,
         now_ms: u64,
     ) -> io::Result<Recovered> {
-        Engine::rebuild_after(table, seats, thread, Death::Killed, now_ms)
+        let mut engine = Engine::rebuild_after(table, seats, thread, Death::Killed, now_ms)?;
+        let TakenOver { adopted, dropped } = engine.take_more(usize::MAX, now_ms);
+        Ok(Recovered { engine, adopted, dropped })
     }
 
     fn rebuild_after(
@@ -88,7 +110,7 @@ impl Engine {
         thread: u16,
         death: Death,
         now_ms: u64,
-    ) -> io::Result<Recovered> {
+    ) -> io::Result<Engine> {
         let epoll = Epoll::create()?;
         // A mark means the epoll instance that the station names: first the marks go, then the name
         // changes.
@@ -100,8 +122,11 @@ impl Engine {
         let station = table.station(thread).ok_or(io::ErrorKind::InvalidInput)?;
         station.set_epoll(epoll.raw());
         let mut engine = Engine::with(Arc::clone(&table), seats, thread, epoll, now_ms);
-        let taken = engine.take_over(thread, Registration::Anew, death, now_ms);
-        Ok(Recovered { engine, adopted: taken.adopted, dropped: taken.dropped })
+        // What is not registered makes no events: nothing of it can wait.
+        let mut taking = engine.begin_taking(thread, Registration::Anew, death, now_ms);
+        engine.take_all(&mut taking, now_ms);
+        engine.taking = Some(Box::new(taking));
+        Ok(engine)
     }
 
     /// Takes over what a dead worker's engine of *another* thread carried, for when there are fewer
@@ -111,11 +136,12 @@ impl Engine {
         let Some(station) = table.station(thread).filter(|_| thread != self.thread) else {
             return TakenOver::default();
         };
-        let taken = self.take_over(thread, Registration::Anew, death, now_ms);
+        let mut taking = self.begin_taking(thread, Registration::Anew, death, now_ms);
+        self.take_all(&mut taking, now_ms);
         let old = station.epoll();
         station.clear();
         drop(old.and_then(Epoll::inherit));
-        taken
+        taking.taken
     }
 
     /// Takes over what a dead worker left on any thread from `threads` on: this worker has fewer
@@ -130,34 +156,47 @@ impl Engine {
         taken
     }
 
-    fn take_over(&mut self, from: u16, how: Registration, death: Death, now_ms: u64) -> TakenOver {
+    /// Repairs the noted owner, finds what is to be taken over, and takes what cannot wait.
+    fn begin_taking(&mut self, from: u16, how: Registration, death: Death, now_ms: u64) -> Taking {
         let table = Arc::clone(&self.table);
-        let mut taken = TakenOver::default();
-        let Some(station) = table.station(from) else { return taken };
+        let mut taking = Taking::new(how, death);
+        let Some(station) = table.station(from) else { return taking };
         let owner = station.owner().map(|(token, _)| token.id);
         let record = owner.and_then(|id| Some((id, table.named(id)?)));
         let blamed = record.and_then(|(id, record)| Some((id, blame(record, death).err()?)));
-        let broken = blamed.or_else(|| self.repair_noted(from, now_ms).err());
+        taking.broken = blamed.or_else(|| self.repair_noted(from, now_ms).err());
+        taking.owner = owner;
+        let threads = u32::from(table.limits().threads);
         for index in 0..self.seats.high_water() {
             let Some(record) = table.record(index) else { break };
-            let id = TunnelId { index, generation: record.generation() };
-            let fault = match broken.filter(|(owner, _)| *owner == id) {
-                Some((_, fault)) => Some(fault),
-                None if owner == Some(id) => None,
-                None => blame(record, death).err(),
-            };
-            self.take_record(record, id, from, how, fault, now_ms, &mut taken);
+            let ours = record.thread() == u32::from(from);
+            let nobodys = record.thread() >= threads && from == 0;
+            match record.state() {
+                Some(State::Live) if ours => {
+                    self.len += 1;
+                    // No event will come for what waits for a turn.
+                    if record.waits() { taking.add_urgent(index) } else { taking.add(index) }
+                }
+                Some(State::Closing) if ours => taking.add(index),
+                Some(State::Damaged) if ours || nobodys => taking.add(index),
+                _ => {}
+            }
         }
         for at in 0..(station.events() as usize).min(EVENTS_MAX) {
             if let Some(token) = Token::unpack(Event::read(table.events(from), at).token) {
+                self.take_index(&mut taking, token.id.index, now_ms);
                 self.kick(token.id);
             }
         }
-        if let Some((owner, _)) = station.owner() {
-            self.kick(owner.id);
+        if let Some(owner) = owner {
+            self.take_index(&mut taking, owner.index, now_ms);
+            self.kick(owner);
         }
         station.set_events(0);
-        taken
+        for index in taking.urgent() {
+            self.take_index(&mut taking, index, now_ms);
+        }
+        taking
     }
 
     fn repair_noted(&mut self, from: u16, now_ms: u64) -> Result<(), (TunnelId, RecordFault)> {
@@ -175,59 +214,58 @@ impl Engine {
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of one loop")]
-    fn take_record(
-        &mut self,
-        record: &Record,
-        id: TunnelId,
-        from: u16,
-        how: Registration,
-        fault: Option<RecordFault>,
-        now_ms: u64,
-        taken: &mut TakenOver,
-    ) {
-        let ours = record.thread() == u32::from(from);
-        let nobodys = record.thread() >= u32::from(self.table.limits().threads) && from == 0;
+    /// Takes one record over, if it is to be taken and was not yet.
+    pub(super) fn take_index(&mut self, taking: &mut Taking, index: u32, now_ms: u64) {
+        if !taking.remove(index) {
+            return;
+        }
+        let table = Arc::clone(&self.table);
+        let Some(record) = table.record(index) else { return };
+        let id = TunnelId { index, generation: record.generation() };
         match record.state() {
-            Some(State::Live) if ours => {
-                let checked = match fault {
-                    Some(fault) => Err(fault),
-                    None => self.resume(record, id, how),
-                };
-                self.len += 1;
-                // What is to have a turn is still suspected.
-                record.set_touched(false, if record.waits() { record.strikes() } else { 0 });
-                match checked {
-                    Ok(constant) => taken.adopted.push(self.adopted(id, &constant)),
-                    Err(why) => {
-                        record.set_thread(self.thread);
-                        let close = match why {
-                            RecordFault::Leg => Close::LegMissing,
-                            RecordFault::Keys => Close::KeysLost,
-                            _ => Close::Damaged,
-                        };
-                        self.end(id, close, now_ms);
-                        taken.dropped.push(Dropped { record: id.index, why });
-                    }
-                }
-            }
-            Some(State::Closing) if ours => {
+            Some(State::Live) => self.take_live(taking, record, id, now_ms),
+            Some(State::Closing) => {
                 let close = relay_of(&self.table, id.index, record)
                     .map_or(Close::Damaged, |relay| relay.reason());
                 self.clear_away(record, id, Farewell::of(close), now_ms);
             }
-            Some(State::Damaged) if ours || nobodys => {
+            Some(State::Damaged) => {
                 let why = record.constant().err().unwrap_or(RecordFault::Note);
-                taken.dropped.push(Dropped { record: id.index, why });
+                taking.taken.dropped.push(Dropped { record: id.index, why });
                 record.set_state(State::Free);
                 self.seats.release(id.index);
             }
-            _ => {}
+            Some(State::Free) | None => {}
+        }
+    }
+
+    fn take_live(&mut self, taking: &mut Taking, record: &Record, id: TunnelId, now_ms: u64) {
+        let checked = match taking.broken.filter(|(owner, _)| *owner == id) {
+            Some((_, fault)) => Err(fault),
+            // It was blamed before it was repaired.
+            None if taking.owner == Some(id) => self.resume_record(record, id, taking.how),
+            None => blame(record, taking.death)
+                .and_then(|()| self.resume_record(record, id, taking.how)),
+        };
+        // What is to have a turn is still suspected.
+        record.set_touched(false, if record.waits() { record.strikes() } else { 0 });
+        match checked {
+            Ok(constant) => taking.taken.adopted.push(self.adopted(id, &constant)),
+            Err(why) => {
+                record.set_thread(self.thread);
+                let close = match why {
+                    RecordFault::Leg => Close::LegMissing,
+                    RecordFault::Keys => Close::KeysLost,
+                    _ => Close::Damaged,
+                };
+                self.end(id, close, now_ms);
+                taking.taken.dropped.push(Dropped { record: id.index, why });
+            }
         }
     }
 
     /// Lets a live record go on here.
-    fn resume(
+    fn resume_record(
         &mut self,
         record: &Record,
         id: TunnelId,

@@ -3,6 +3,7 @@
 
 mod drain;
 mod lodged;
+mod taking;
 mod tls;
 
 use std::io::{ErrorKind, Read, Write};

@@ -146,8 +146,9 @@ impl Engine {
     }
 
     /// Gives up a tunnel that goes on in another process: no peer learns of it. `None` if there is
-    /// none of that name on this thread.
+    /// none of that name on this thread. Nothing may be left to take over.
     pub fn release(&mut self, id: TunnelId) -> Option<Adopted> {
+        debug_assert!(!self.is_taking(), "whoever freezes the engine takes everything first");
         self.live(id)?;
         let table = Arc::clone(&self.table);
         let record = table.named(id)?;

@@ -87,17 +87,20 @@ impl Master {
 
     fn work(&self) -> ! {
         let seats = Seats::rebuild(Arc::clone(&self.table));
-        let recovered = Engine::recover(Arc::clone(&self.table), seats, 0, Death::Killed, now_ms());
-        let Ok(mut recovered) = recovered else { std::process::exit(2) };
-        if !recovered.dropped.is_empty() {
-            std::process::exit(3);
-        }
-        let engine = &mut recovered.engine;
+        let engine = Engine::resume(Arc::clone(&self.table), seats, 0, Death::Killed, now_ms());
+        let Ok(mut engine) = engine else { std::process::exit(2) };
         loop {
             if engine.ready(now_ms()).is_err() {
                 std::process::exit(4);
             }
+            // So slowly that many a worker is killed before it has taken all.
+            if !engine.take_more(1, now_ms()).dropped.is_empty() {
+                std::process::exit(3);
+            }
             engine.reports();
+            if engine.is_taking() {
+                continue;
+            }
             if engine.next_expiry_ms() == Some(0) {
                 engine.expire(now_ms());
             } else if engine.ready(now_ms()).is_ok_and(|batch| batch == Batch::Short) {

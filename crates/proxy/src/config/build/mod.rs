@@ -262,6 +262,7 @@ impl<'a> Builder<'a> {
     ) -> Process {
         let main = &main.process;
         let (user, user_name) = self.user(main.user.as_ref());
+        let groups = user.map(|(_, gid)| self.world.groups_of(&user_name, gid)).unwrap_or_default();
         let Flag(daemon) = main.daemon;
         let Flag(master_process) = main.master_process;
         let Connections(connections) = events.events.worker_connections;
@@ -279,7 +280,7 @@ impl<'a> Builder<'a> {
             worker_shutdown_timeout_ms: main.worker_shutdown_timeout.map(|Time(ms)| ms),
             upgrade_start_timeout_ms: main.upgrade_start_timeout.0,
             user,
-            user_name,
+            groups,
             pid: self.options.prefix.join(path_of(pid)),
             prefix: self.options.prefix.clone(),
             error_logs,

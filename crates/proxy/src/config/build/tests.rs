@@ -38,6 +38,10 @@ impl World for Small {
     fn group(&self, name: &str) -> Option<u32> {
         (name == "root").then_some(0)
     }
+
+    fn groups_of(&self, _: &str, gid: u32) -> Vec<u32> {
+        vec![gid]
+    }
 }
 
 fn options() -> Options {

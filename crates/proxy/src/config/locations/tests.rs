@@ -38,6 +38,10 @@ impl World for One {
     fn group(&self, _: &str) -> Option<u32> {
         None
     }
+
+    fn groups_of(&self, _: &str, gid: u32) -> Vec<u32> {
+        vec![gid]
+    }
 }
 
 fn built(body: &str) -> Built {

@@ -18,6 +18,7 @@ mod paths;
 mod report;
 mod signal;
 mod tunnels;
+mod usage;
 mod version;
 
 use std::process::ExitCode;

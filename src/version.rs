@@ -1,7 +1,8 @@
-//! What `-v`, `-V` and `-h` print, in nginx's shape, with the honest list of what is in.
+//! What `-v`, `-V` and `-h` print, in nginx's shape, with the honest list of what is in. The words of
+//! `-h` are in `usage`.
 
 use crate::cli::{Command, Show};
-use crate::paths;
+use crate::{paths, usage};
 
 /// The version of nginx whose configuration and behaviour we follow.
 pub const NGINX: &str = "1.31.5";
@@ -76,7 +77,7 @@ fn text(show: Show) -> String {
         text += &format!("perdura version: {PERDURA}\n");
     }
     if show.help {
-        text += &help();
+        text += &usage::help();
     }
     if show.configure {
         text += &format!("nginx version: nginx/{NGINX} (compatibility level)\n");
@@ -101,39 +102,6 @@ pub fn configure_arguments() -> String {
     words.extend(absent.map(|(module, _)| format!("--without-{module}")));
     words.push("--without-http-cache".into());
     words.join(" ")
-}
-
-fn help() -> String {
-    format!(
-        "\
-Usage: perdura [-?hvVtTq] [-s signal] [-p prefix]
-               [-e filename] [-c filename] [-g directives]
-       perdura --explain name
-       perdura tunnels [--json] [--close id] [-p prefix] [-c filename]
-       perdura demo
-
-Options:
-  -?,-h         : this help
-  -v            : show version and exit
-  -V            : show version and configure options then exit
-  -t            : test configuration and exit
-  -T            : test configuration, dump it and exit
-  -q            : suppress non-error messages during configuration testing
-  -s signal     : send signal to a master process: stop, quit, reopen, reload, upgrade
-  -p prefix     : set prefix path (default: {})
-  -e filename   : set error log file (default: {})
-  -c filename   : set configuration file (default: {})
-  -g directives : set global directives out of configuration file
-  --explain name: print the manual of a directive or a $variable and exit
-
-Commands:
-  demo          : show a WebSocket tunnel in the browser; needs no configuration
-
-",
-        paths::PREFIX,
-        paths::ERROR_LOG,
-        paths::CONF
-    )
 }
 
 #[cfg(test)]

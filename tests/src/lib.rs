@@ -42,7 +42,7 @@ pub use parity::{Report, adopt, check, compare, family, play, record};
 pub use payload::{Payload, seed};
 pub use peer::Peer;
 pub use port::{dead_address, free_port};
-pub use program::Program;
+pub use program::{Program, root};
 pub use proxy::{Proxy, Setup};
 pub use relay::{Fault, Relay};
 pub use script::{Answer, Blocks, Step, unescape};

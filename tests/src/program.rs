@@ -69,7 +69,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 /// The root of the repository.
-pub(crate) fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().expect("the package lies in the repository").to_path_buf()
 }

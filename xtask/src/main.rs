@@ -2,11 +2,12 @@
 //!
 //! `cargo xtask test` runs every layer of tests and says `N passed, N failed`; `tidy` checks
 //! what a compiler does not; `ci` is formatting, lints, tidy and test; `bench` compares with
-//! other proxies; `manual` writes `docs/directives` anew.
+//! other proxies; `manual` writes `docs/directives` anew; `deb` makes a Debian package.
 
 mod bench;
 mod ci;
 mod command;
+mod deb;
 mod install;
 mod manual;
 mod tally;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(),
         "bench" => bench::run(&rest),
         "manual" => manual::run(),
+        "deb" => deb::run(),
         "install" => install::run().map(|()| true),
         _ => Err(USAGE.to_owned()),
     };
@@ -38,4 +40,4 @@ fn main() -> ExitCode {
     }
 }
 
-const USAGE: &str = "usage: cargo xtask test|tidy|ci|bench|manual|install";
+const USAGE: &str = "usage: cargo xtask test|tidy|ci|bench|manual|deb|install";

@@ -67,7 +67,7 @@ pub mod world;
 
 pub use config::{
     Address, BindFault, Built, Config, ErrorTarget, Listen, Options, Process, build, entries,
-    explain, manual_pages,
+    explain, explained_names, manual_pages,
 };
 pub use ledger::Ledger;
 pub use log_file::LogFile;

@@ -25,7 +25,7 @@ pub use map::Map;
 pub use process::{ErrorTarget, Process};
 pub use server_names::ServerNames;
 pub use sockets::{Address, BindFault, Listen};
-pub use table::{entries, explain, manual_pages};
+pub use table::{entries, explain, explained_names, manual_pages};
 pub use types::Types;
 
 use crate::limits::{Limits, Zones};

@@ -177,6 +177,15 @@ pub fn explain(name: &str) -> Result<String, String> {
     Err(unknown("directive", name, "", table.iter().map(|(_, entry)| entry.name)))
 }
 
+/// Every name that can be explained, sorted: for completions.
+pub fn explained_names() -> Vec<String> {
+    let mut names: Vec<_> = entries().iter().map(|(_, entry)| entry.name.to_owned()).collect();
+    names.extend(crate::variables::manual::names().map(|name| format!("${name}")));
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 fn unknown(
     what: &str,
     name: &str,

@@ -25,6 +25,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("content_type", "The request's `Content-Type`."),
     ("document_root", "The `root` or `alias` that holds for the request."),
     ("document_uri", "The path of the request, normalised, as `$uri`."),
+    ("gzip_ratio", "How many times smaller `gzip` made the body that was sent."),
     ("host", "The host of the request line, else of `Host`, else the server's first name."),
     ("hostname", "The name of this machine."),
     ("https", "`on` where the client speaks TLS, else empty."),

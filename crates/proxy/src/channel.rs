@@ -108,6 +108,11 @@ impl Channel {
         &self.socket
     }
 
+    /// Whether the bytes travel sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Asks the TLS session, if there is one.
     pub fn with_tls<R>(&self, ask: impl FnOnce(&Session) -> R) -> Option<R> {
         self.tls.as_ref().map(|session| ask(&session.borrow()))

@@ -13,6 +13,7 @@ use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 
@@ -200,12 +201,25 @@ impl Socket {
 
     /// Waits until a try is worth it.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        poll_fn(|context| self.poll_ready(context, interest)).await
+    }
+
+    /// The same for a task that waits for other things too. Of each direction only the task that
+    /// asked last is woken: a socket is one task's.
+    fn poll_ready(&self, context: &mut Context<'_>, interest: Interest) -> Poll<io::Result<Ready>> {
+        let (reads, writes) = (interest.is_readable(), interest.is_writable());
         match self.watch()? {
-            Watch::Runtime(watch) => watch.ready(interest).await.map(|guard| guard.ready()),
+            Watch::Runtime(watch) => {
+                if reads && let Poll::Ready(guard) = watch.poll_read_ready(context) {
+                    return Poll::Ready(guard.map(|guard| guard.ready()));
+                }
+                if writes && let Poll::Ready(guard) = watch.poll_write_ready(context) {
+                    return Poll::Ready(guard.map(|guard| guard.ready()));
+                }
+                Poll::Pending
+            }
             Watch::Engine(lodging) => {
-                let (reads, writes) = (interest.is_readable(), interest.is_writable());
-                let ready = poll_fn(|context| lodging.poll(context, reads, writes)).await;
-                Ok(ready_of(ready))
+                lodging.poll(context, reads, writes).map(|ready| Ok(ready_of(ready)))
             }
         }
     }

@@ -208,8 +208,8 @@ fn judge_websocket(request: &Request, answer: &ResponseHead) -> Result<(), NotSw
 
 /// The two connections at the switch.
 pub struct Ends {
-    pub client: Client,
-    pub upstream: Upstream,
+    pub client: Box<Client>,
+    pub upstream: Box<Upstream>,
     pub lease: Lease,
 }
 
@@ -235,6 +235,7 @@ pub fn hand_over(
     request.places.drain(..).for_each(Place::keep);
     let (group, index) = lease.keep();
     let peer = crate::ledger::peer_key(&group.name, &group.peer(index).address);
+    let (client, upstream) = (*client, *upstream);
     let (client_leg, client_tls) = client.channel.leave()?;
     let (upstream_leg, upstream_tls) = upstream.channel.leave()?;
     Ok(Handoff {

@@ -23,38 +23,46 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs a request to its end.
-pub async fn run(client: Client, mut request: Box<Request>, thread: &Rc<Thread>) -> Course {
-    if let Some(status) = secure::refusal(&request) {
-        return refuse(client, request, status, thread).await;
+pub fn run(
+    client: Box<Client>,
+    mut request: Box<Request>,
+    thread: &Rc<Thread>,
+) -> impl Future<Output = Course> {
+    let step = first_step(&mut request);
+    go_on(client, request, step, thread)
+}
+
+/// Answers with an error's page.
+pub fn refuse(
+    client: Box<Client>,
+    request: Box<Request>,
+    status: u16,
+    thread: &Rc<Thread>,
+) -> impl Future<Output = Course> {
+    go_on(client, request, Step::Refuse(status), thread)
+}
+
+fn first_step(request: &mut Request) -> Step {
+    if let Some(status) = secure::refusal(request) {
+        return Step::Refuse(status);
     }
     if request.is_connect() {
         // Whatever follows is not of this protocol (RFC 9931, 4).
         request.keepalive = false;
-        if let Some(status) = connect::refused(&request) {
-            return refuse(client, request, status, thread).await;
+        if let Some(status) = connect::refused(request) {
+            return Step::Refuse(status);
         }
     }
     if request.head.method() == b"TRACE" {
-        error_log::request(&request, Severity::Info, "client sent TRACE method");
+        error_log::request(request, Severity::Info, "client sent TRACE method");
         request.keepalive = false;
-        return refuse(client, request, 405, thread).await;
+        return Step::Refuse(405);
     }
-    let step = phase::run(&mut request, From::Start);
-    go_on(client, request, step, thread).await
-}
-
-/// Answers with an error's page.
-pub async fn refuse(
-    client: Client,
-    request: Box<Request>,
-    status: u16,
-    thread: &Rc<Thread>,
-) -> Course {
-    go_on(client, request, Step::Refuse(status), thread).await
+    phase::run(request, From::Start)
 }
 
 async fn go_on(
-    mut client: Client,
+    mut client: Box<Client>,
     mut request: Box<Request>,
     mut step: Step,
     thread: &Rc<Thread>,
@@ -69,7 +77,7 @@ async fn go_on(
                     let arrived = rest.drop_arrived(&mut client, &mut request);
                     match arrived {
                         Err(fault) if is_content(&response) => Step::Refuse(fault.status()),
-                        _ => return finish(client, request, response, rest).await,
+                        _ => return finish(client, request, Box::new(response), rest).await,
                     }
                 }
             },
@@ -77,34 +85,52 @@ async fn go_on(
             Step::Redirect { path, args } => redirect(&mut request, path, args),
             Step::RedirectNamed(name) => named(&mut request, &name),
             Step::Hang(status) => return hang(client, request, status),
-            Step::Wait(pause) => match wait(&client, &mut request, *pause).await {
+            Step::Wait(pause) => match Box::pin(wait(&client, &mut request, *pause)).await {
                 Some(step) => step,
                 None => return hang(client, request, 499),
             },
-            Step::Pass(_) | Step::Tunnel(_) => match passed(client, request, step, thread).await {
-                Passed::Tunnel => return Course::Tunnel,
-                Passed::Gone(gone, mut request) => {
-                    request.sent.status = 499;
-                    access_log::write(&request);
-                    return Course::Http(gone, After::Close);
-                }
-                Passed::Response(back, with, response) => {
-                    (client, request) = (back, with);
-                    intercepted(&mut request, response)
-                }
-                Passed::Refused(back, with, status) => {
-                    (client, request) = (back, with);
-                    Step::Refuse(status)
-                }
-                Passed::BadBody(back, with, fault) => {
-                    (client, request) = (back, with);
-                    match bad_body(&mut request, fault) {
-                        Some(step) => step,
-                        None => return Course::Http(client, After::Close),
+            Step::Pass(pass) => {
+                let passed = exchange(client, request, &pass, thread).await;
+                match behind_passing(passed) {
+                    Ok(next) => {
+                        (client, request, step) = next;
+                        continue;
                     }
+                    Err(course) => return course,
                 }
-            },
+            }
+            Step::Tunnel(pass) => {
+                let passed = Box::pin(tunnel(client, request, &pass, thread)).await;
+                match behind_passing(passed) {
+                    Ok(next) => {
+                        (client, request, step) = next;
+                        continue;
+                    }
+                    Err(course) => return course,
+                }
+            }
         };
+    }
+}
+
+/// What follows when an upstream was asked.
+fn behind_passing(passed: Passed) -> Result<(Box<Client>, Box<Request>, Step), Course> {
+    match passed {
+        Passed::Tunnel => Err(Course::Tunnel),
+        Passed::Gone(client, mut request) => {
+            request.sent.status = 499;
+            access_log::write(&request);
+            Err(Course::Http(client, After::Close))
+        }
+        Passed::Response(client, mut request, response) => {
+            let step = intercepted(&mut request, response);
+            Ok((client, request, step))
+        }
+        Passed::Refused(client, request, status) => Ok((client, request, Step::Refuse(status))),
+        Passed::BadBody(client, mut request, fault) => match bad_body(&mut request, fault) {
+            Some(step) => Ok((client, request, step)),
+            None => Err(Course::Http(client, After::Close)),
+        },
     }
 }
 
@@ -136,15 +162,6 @@ async fn wait(client: &Client, request: &mut Request, pause: Pause) -> Option<St
     }
 }
 
-/// Leaves the request to an upstream.
-async fn passed(client: Client, request: Box<Request>, step: Step, thread: &Rc<Thread>) -> Passed {
-    match step {
-        Step::Pass(pass) => exchange(client, request, &pass, thread).await,
-        Step::Tunnel(pass) => Box::pin(tunnel(client, request, &pass, thread)).await,
-        _ => Passed::Refused(client, request, 500),
-    }
-}
-
 /// A body that cannot be read: some faults are answered, a client that has gone is only logged.
 fn bad_body(request: &mut Request, fault: BodyFault) -> Option<Step> {
     request.keepalive = false;
@@ -161,7 +178,7 @@ fn bad_body(request: &mut Request, fault: BodyFault) -> Option<Step> {
     }
 }
 
-fn hang(client: Client, mut request: Box<Request>, status: u16) -> Course {
+fn hang(client: Box<Client>, mut request: Box<Request>, status: u16) -> Course {
     request.sent.status = status;
     access_log::write(&request);
     Course::Http(client, After::Close)
@@ -290,9 +307,9 @@ fn is_content(response: &Response) -> bool {
 }
 
 async fn finish(
-    mut client: Client,
+    mut client: Box<Client>,
     mut request: Box<Request>,
-    mut response: Response,
+    mut response: Box<Response>,
     rest: Unwanted,
 ) -> Course {
     keep_from_tunnelling(&mut request, &mut response);
@@ -302,7 +319,8 @@ async fn finish(
         response.status = status;
     }
     special::complete(&request, &mut response);
-    if body::invite(&mut client, &mut request).await.is_err() {
+    if request.expects_continue && Box::pin(body::invite(&mut client, &mut request)).await.is_err()
+    {
         request.keepalive = false;
     }
     let finish = send::response(&mut client, &mut request, response).await;
@@ -334,7 +352,11 @@ fn keep_from_tunnelling(request: &mut Request, response: &mut Response) {
 }
 
 async fn after_whole(client: &mut Client, request: &Request, rest: Unwanted) -> After {
-    match rest.discard(client, request).await {
+    let discarded = match rest.is_whole() {
+        true => Discarded::Whole,
+        false => Box::pin(rest.discard(client, request)).await,
+    };
+    match discarded {
         Discarded::Whole => After::KeepAlive {
             idle: Duration::from_millis(request.location.core.keepalive_timeout.timeout_ms),
         },

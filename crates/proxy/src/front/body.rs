@@ -315,7 +315,7 @@ const LINGER: (Duration, Duration) = (Duration::from_secs(30), Duration::from_se
 
 /// Closes the sending side and reads until the client closes too, so that bytes under way do not
 /// make the kernel answer with a reset that destroys the response.
-pub async fn linger(mut client: Client) {
+pub async fn linger(mut client: Box<Client>) {
     client.channel.shutdown_write();
     let deadline = Instant::now() + LINGER.0;
     loop {

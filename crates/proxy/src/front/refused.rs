@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub async fn fault(
     config: &Arc<Config>,
     server: &Arc<Server>,
-    client: Client,
+    client: Box<Client>,
     ordinal: u64,
     (fault, scrap): (HeadFault, Scrap),
     thread: &Rc<Thread>,

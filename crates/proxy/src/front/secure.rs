@@ -2,38 +2,34 @@
 //! refused to because of it.
 
 use super::serve::Client;
-use crate::channel::Channel;
 use crate::config::{Endpoint, Server};
 use crate::error_log;
 use crate::h1::validate_host;
 use crate::modules::error_log::Severity;
 use crate::modules::ssl::Demand;
-use crate::request::{Connection, Request, Security};
+use crate::request::{Request, Security};
 use crate::tls::{self, Accepted, Choice, Greeting, Refused};
-use bytes::BytesMut;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Shakes hands where the endpoint speaks TLS. `None` when the client is no client. What was read
-/// of the connection before stands in the buffer.
+/// of the connection before stands in the client's buffer, and nobody else knows its facts yet.
 pub async fn greet(
-    (channel, buffer): (Channel, BytesMut),
-    mut facts: Connection,
+    client: Box<Client>,
     endpoint: &Endpoint,
     limit: Duration,
-) -> Option<Client> {
-    if !endpoint.speaks_tls {
-        return Some(Client { channel, buffer, facts: Rc::new(facts) });
-    }
+) -> Option<Box<Client>> {
+    let Client { channel, buffer, facts } = *client;
+    let mut facts = Rc::into_inner(facts)?;
     let accepted = tls::accept((channel, buffer), limit, |name| choose(endpoint, name)).await;
     match accepted {
         Ok(Accepted::Secured(channel, tls)) => {
             facts.security = Security::Tls(tls);
-            Some(Client { channel, buffer: BytesMut::new(), facts: Rc::new(facts) })
+            Some(Client::new(channel, facts))
         }
         Ok(Accepted::Plain(channel, buffer)) => {
             facts.security = Security::PlainOnTls;
-            Some(Client { channel, buffer, facts: Rc::new(facts) })
+            Some(Box::new(Client { channel, buffer, facts: Rc::new(facts) }))
         }
         Err(fault) => {
             let targets = &endpoint.default.base.error_logs;

@@ -220,7 +220,7 @@ async fn writable(client: &Client, sending: &Sending, limit: Duration) -> Result
 pub async fn response(
     client: &mut Client,
     request: &mut Request,
-    mut response: Response,
+    mut response: Box<Response>,
 ) -> Finish {
     let mut out = BytesMut::with_capacity(1024);
     let (coding, framing) = head::write(request, &mut response, &mut out);
@@ -246,7 +246,7 @@ pub async fn response(
         Content::Empty => memory(client, request, &mut sending, &[], limit).await,
         Content::Memory(bytes) => memory(client, request, &mut sending, &bytes, limit).await,
         Content::File { file, pieces } => {
-            file_pieces(client, request, &mut sending, &file, pieces, limit).await
+            Box::pin(file_pieces(client, request, &mut sending, &file, pieces, limit)).await
         }
         Content::Upstream(body) => return body.send(client, request, sending, limit).await,
     };

@@ -26,6 +26,14 @@ pub struct Client {
     pub facts: Rc<Connection>,
 }
 
+impl Client {
+    /// A connection of which nothing has been read. It passes through many hands, so it moves as a
+    /// pointer.
+    pub fn new(channel: Channel, facts: Connection) -> Box<Self> {
+        Box::new(Self { channel, buffer: BytesMut::new(), facts: Rc::new(facts) })
+    }
+}
+
 /// What becomes of the connection behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
@@ -42,7 +50,7 @@ pub enum After {
 
 /// What a request came to: the connection goes on as HTTP, or has become a tunnel.
 pub enum Course {
-    Http(Client, After),
+    Http(Box<Client>, After),
     Tunnel,
 }
 
@@ -108,24 +116,28 @@ impl Scrap {
 const LINE_END: usize = 2;
 
 /// Serves a connection until it closes or becomes a tunnel.
-pub async fn serve(channel: Channel, mut facts: Connection, thread: Rc<Thread>) {
-    let mut buffer = BytesMut::new();
-    if !told::read(&channel, &mut buffer, &mut facts, &thread).await {
+///
+/// What is seldom is boxed here and in all that this calls: the state of a connection and that of a
+/// request are then small enough to be had and given back at once.
+pub async fn serve(mut client: Box<Client>, thread: Rc<Thread>) {
+    let Some(endpoint) = endpoint_of(&thread.config(), &client.facts).cloned() else {
+        return;
+    };
+    if endpoint.proxy_protocol && !Box::pin(told::read(&mut client, &endpoint)).await {
         return;
     }
     let mut ordinal = 0;
     // An ending worker waits for clients that have not asked anything yet, but not for idle ones.
     let mut busy = Some(thread.busy());
-    let Some(endpoint) = endpoint_of(&thread.config(), &facts).cloned() else {
-        return;
-    };
     let core = &endpoint.default.core;
     let room = (core.client_header_buffer_size.0 as usize).min(HEAD_READ_MAX);
     let header_timeout = Duration::from_millis(core.client_header_timeout.0);
-    let greeted = secure::greet((channel, buffer), facts, &endpoint, header_timeout).await;
-    let Some(mut client) = greeted else {
-        return;
-    };
+    if endpoint.speaks_tls {
+        match Box::pin(secure::greet(client, &endpoint, header_timeout)).await {
+            Some(greeted) => client = greeted,
+            None => return,
+        }
+    }
     drop(endpoint);
     // Under load the first request is there when the connection is accepted.
     match client.channel.try_read(&mut client.buffer, room) {
@@ -158,7 +170,11 @@ pub async fn serve(channel: Channel, mut facts: Connection, thread: Rc<Thread>) 
 }
 
 /// Serves one request; gives the connection back with the time that it may be idle, if it goes on.
-async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(Client, Duration)> {
+async fn one(
+    mut client: Box<Client>,
+    ordinal: u64,
+    thread: &Rc<Thread>,
+) -> Option<(Box<Client>, Duration)> {
     let config = thread.config();
     let endpoint = Arc::clone(endpoint_of(&config, &client.facts)?);
     let reading = counters::reading();
@@ -171,7 +187,8 @@ async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(C
         }
         Err(NoHead::Fault { fault, scrap }) => {
             let server = &endpoint.default;
-            refused::fault(&config, server, client, ordinal, (fault, scrap), thread).await;
+            let fault = (fault, scrap);
+            Box::pin(refused::fault(&config, server, client, ordinal, fault, thread)).await;
             return None;
         }
     };
@@ -180,7 +197,8 @@ async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(C
         Err(refusal) => {
             let Refusal { config, server, fault, head } = *refusal;
             let scrap = Scrap::refused(&fault, &head);
-            refused::fault(&config, &server, client, ordinal, (fault, scrap), thread).await;
+            let fault = (fault, scrap);
+            Box::pin(refused::fault(&config, &server, client, ordinal, fault, thread)).await;
             return None;
         }
     };
@@ -191,7 +209,7 @@ async fn one(mut client: Client, ordinal: u64, thread: &Rc<Thread>) -> Option<(C
     };
     match after {
         After::KeepAlive { idle } => return Some((client, idle)),
-        After::Linger => body::linger(client).await,
+        After::Linger => Box::pin(body::linger(client)).await,
         After::Reset => client.channel.set_reset_on_close(),
         After::Close => client.channel.say_goodbye(),
     }

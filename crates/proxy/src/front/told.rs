@@ -1,26 +1,21 @@
 //! The header of the PROXY protocol, read before the first byte of HTTP where `listen` says so.
 
-use super::serve::endpoint_of;
-use crate::channel::{Channel, Read};
+use super::serve::Client;
+use crate::channel::Read;
+use crate::config::Endpoint;
 use crate::error_log;
 use crate::modules::error_log::Severity;
 use crate::proxy_header::{HEADER_MAX, HeaderFault, Parsed, ProxyHeader};
 use crate::request::Connection;
-use crate::worker::Thread;
-use bytes::BytesMut;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Reads the header, if there is to be one; `false` when the connection is to be closed. What
-/// follows the header stays in `buffer`.
-pub async fn read(
-    channel: &Channel,
-    buffer: &mut BytesMut,
-    facts: &mut Connection,
-    thread: &Thread,
-) -> bool {
-    let config = thread.config();
-    let Some(endpoint) = endpoint_of(&config, facts).filter(|one| one.proxy_protocol) else {
-        return true;
+/// Reads the header; `false` when the connection is to be closed. What follows the header stays in
+/// the client's buffer. Nobody else knows the client's facts yet.
+pub async fn read(client: &mut Client, endpoint: &Endpoint) -> bool {
+    let Client { channel, buffer, facts } = client;
+    let Some(facts) = Rc::get_mut(facts) else {
+        return false;
     };
     let limit = Duration::from_millis(endpoint.default.core.client_header_timeout.0);
     let targets = &endpoint.default.base.error_logs;

@@ -58,7 +58,7 @@ impl From<CodingFault> for Cut {
 
 /// A body that is still with the upstream.
 pub struct Body {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     lease: Option<Lease>,
     kin: Kin,
     thread: Rc<Thread>,

@@ -41,7 +41,7 @@ impl Upstream {
         address: &Address,
         local: Option<Local>,
         begun: impl FnOnce(&Channel),
-    ) -> io::Result<Self> {
+    ) -> io::Result<Box<Self>> {
         let channel = match local.filter(|_| matches!(address, Address::Inet(_))) {
             None => Channel::connect(address)?,
             Some(local) => Channel::prepared(address, |socket| local.prepare(socket))?,
@@ -51,16 +51,16 @@ impl Upstream {
         Ok(Self::new(channel, address))
     }
 
-    /// A connection that has just been made.
-    pub fn new(channel: Channel, address: &Address) -> Self {
-        Self {
+    /// A connection that has just been made. It passes through many hands, so it moves as a pointer.
+    pub fn new(channel: Channel, address: &Address) -> Box<Self> {
+        Box::new(Self {
             channel,
             buffer: BytesMut::new(),
             address: Rc::new(address.clone()),
             requests: 1,
             made: Instant::now(),
             is_reused: false,
-        }
+        })
     }
 }
 

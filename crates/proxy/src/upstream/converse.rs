@@ -25,13 +25,13 @@ const PIECE: usize = 64 * 1024;
 
 /// A connection and the URL that logs show for it.
 pub struct Conversation<'u> {
-    pub upstream: Upstream,
+    pub upstream: Box<Upstream>,
     pub url: ShownUrl<'u>,
 }
 
 /// An answer's head, heard.
 pub struct Heard {
-    pub upstream: Upstream,
+    pub upstream: Box<Upstream>,
     pub head: ResponseHead,
     pub request_was_sent: bool,
 }

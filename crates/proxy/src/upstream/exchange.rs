@@ -4,7 +4,7 @@
 use super::connecting::{self, Unconnected};
 use super::connection::Local;
 use super::converse::{self, Conversation, Failure};
-use super::outgoing::{self, Heading};
+use super::outgoing::{self, Heading, To};
 use super::pool::Kin;
 use super::resolve::{self, Unresolved};
 use super::{Group, Lease, Outcome, Pass, Released, Scheme, ShownUrl, Upstream, incoming};
@@ -13,13 +13,14 @@ use crate::config::Address;
 use crate::error_log;
 use crate::front::Client;
 use crate::front::body::{self, BodyFault};
+use crate::front::serve::has_body;
 use crate::h1::{ResponseHead, same_name};
 use crate::modules::error_log::Severity;
 use crate::modules::proxy::{Bind, NextUpstream};
 use crate::request::{Attempt, Body, Request};
 use crate::response::Response;
 use crate::tls::{AcceptFault, Dialling, Unsecured};
-use crate::upgrade::{self, Offer};
+use crate::upgrade::{self, Offer, Switched};
 use crate::worker::Thread;
 use bytes::BytesMut;
 use perdura_conf::Number;
@@ -32,11 +33,11 @@ use std::time::{Duration, Instant};
 pub enum Passed {
     Tunnel,
     /// The client went away first.
-    Gone(Client, Box<Request>),
-    Response(Client, Box<Request>, Response),
-    Refused(Client, Box<Request>, u16),
+    Gone(Box<Client>, Box<Request>),
+    Response(Box<Client>, Box<Request>, Response),
+    Refused(Box<Client>, Box<Request>, u16),
     /// The client's body could not be read.
-    BadBody(Client, Box<Request>, BodyFault),
+    BadBody(Box<Client>, Box<Request>, BodyFault),
 }
 
 impl Passed {
@@ -62,7 +63,7 @@ enum Ended {
 
 /// An answer whose head has been read.
 pub struct Answer {
-    pub upstream: Upstream,
+    pub upstream: Box<Upstream>,
     pub lease: Lease,
     pub head: Rc<ResponseHead>,
     pub kin: Kin,
@@ -75,7 +76,7 @@ pub struct Answer {
 
 /// Passes a request on and reads the answer's head.
 pub async fn exchange(
-    mut client: Client,
+    mut client: Box<Client>,
     mut request: Box<Request>,
     pass: &Arc<Pass>,
     thread: &Rc<Thread>,
@@ -90,12 +91,11 @@ pub async fn exchange(
         }
         Err(_) => return Passed::Gone(client, request),
     };
-    let Ready { aim, offer, seat, head } = ready;
-    let peers = try_peers(&mut client, &mut request, &aim, (&head, seat.as_ref()), thread);
-    let mut passed = match peers.await {
-        Ended::Answer(answer) => {
-            conclude(client, request, pass, thread, *answer, (offer, seat, aim)).await
+    let mut passed = match try_peers(&mut client, &mut request, &ready, thread).await {
+        Ended::Answer(answer) if answer.head.status() == 101 => {
+            switch(client, request, pass, thread, answer, ready).await
         }
+        Ended::Answer(answer) => answered(client, request, pass, thread, *answer, *ready),
         Ended::Gone => Passed::Gone(client, request),
         Ended::Refused(status) => Passed::Refused(client, request, status),
         Ended::BadBody(fault) => Passed::BadBody(client, request, fault),
@@ -129,7 +129,7 @@ async fn prepare(
     request: &mut Request,
     pass: &Pass,
     thread: &Thread,
-) -> Result<Ready, Ended> {
+) -> Result<Box<Ready>, Ended> {
     let heading = outgoing::aim(request, pass).map_err(|fault| {
         error_log::request(request, Severity::Error, &fault.to_string());
         Ended::Refused(fault.status())
@@ -144,10 +144,15 @@ async fn prepare(
     let offer = upgrade::offer(request, configured.as_deref());
     let proxy = &request.location.proxy;
     let is_replaced = proxy.proxy_set_body.is_some() || !proxy.proxy_pass_request_body.0;
-    if proxy.proxy_request_buffering.0 || offer.may_switch() || is_replaced {
-        body::read_all(client, request).await.map_err(Ended::BadBody)?;
-    } else {
-        body::invite(client, request).await.map_err(Ended::BadBody)?;
+    let is_whole = proxy.proxy_request_buffering.0 || offer.may_switch() || is_replaced;
+    if request.expects_continue || has_body(request) {
+        let read = Box::pin(async {
+            match is_whole {
+                true => body::read_all(client, request).await,
+                false => body::invite(client, request).await,
+            }
+        });
+        read.await.map_err(Ended::BadBody)?;
     }
     replace_body(request);
     // A seat is had before the upstream is asked, so that no answer can come that has no place.
@@ -173,7 +178,7 @@ async fn prepare(
         }
     };
     let aim = Aim { tls, ..aim(client, request, heading, thread).await? };
-    Ok(Ready { aim, offer, seat, head })
+    Ok(Box::new(Ready { aim, offer, seat, head }))
 }
 
 /// `proxy_set_body` and `proxy_pass_request_body`: what is sent instead of the client's body.
@@ -217,10 +222,16 @@ async fn aim(
     heading: Heading,
     thread: &Thread,
 ) -> Result<Aim, Ended> {
+    let Heading { to, uri, host, scheme, .. } = heading;
+    let (name, port) = match to {
+        To::Group(group) => return Ok(Aim { group, uri, scheme, tls: None }),
+        To::Name(name, port) => (name, port),
+    };
     let watches = !request.location.proxy.proxy_ignore_client_abort.0;
-    let text = String::from_utf8_lossy(&heading.host);
-    match resolve::group(client, request, heading.to, (&text, watches), thread).await {
-        Ok(group) => Ok(Aim { group, uri: heading.uri, scheme: heading.scheme, tls: None }),
+    let text = String::from_utf8_lossy(&host);
+    let found = resolve::group(client, request, (&name, port), (&text, watches), thread);
+    match Box::pin(found).await {
+        Ok(group) => Ok(Aim { group, uri, scheme, tls: None }),
         Err(Unresolved::Gone) => Err(Ended::Gone),
         Err(Unresolved::Refused(status)) => Err(Ended::Refused(status)),
     }
@@ -229,10 +240,11 @@ async fn aim(
 async fn try_peers(
     client: &mut Client,
     request: &mut Request,
-    aim: &Aim,
-    (head, seat): (&BytesMut, Option<&Seat>),
+    ready: &Ready,
     thread: &Rc<Thread>,
 ) -> Ended {
+    let Ready { aim, seat, head, .. } = ready;
+    let seat = seat.as_ref();
     let mut turn = aim.group.turn(request);
     let limit = request.location.proxy.proxy_next_upstream_tries.0 as usize;
     let mut left = aim.group.tries();
@@ -363,11 +375,13 @@ async fn attempt(
     };
     let upstream = match kept {
         Some(upstream) => upstream,
-        None => match connected(client, request, (peer, aim), url, (seat, thread)).await {
-            Ok(upstream) => upstream,
-            Err(None) => return Err(AttemptEnd::Gone),
-            Err(Some(failure)) => return Err(AttemptEnd::Failed(lease, failure)),
-        },
+        None => {
+            match Box::pin(connected(client, request, (peer, aim), url, (seat, thread))).await {
+                Ok(upstream) => upstream,
+                Err(None) => return Err(AttemptEnd::Gone),
+                Err(Some(failure)) => return Err(AttemptEnd::Failed(lease, failure)),
+            }
+        }
     };
     request.attempt().connect_time = Some(began.elapsed());
     if seat.is_some() {
@@ -405,14 +419,26 @@ async fn connected(
     (peer, aim): (&Address, &Aim),
     url: ShownUrl<'_>,
     tunnel: (Option<&Seat>, &Thread),
-) -> Result<Upstream, Option<Failure>> {
+) -> Result<Box<Upstream>, Option<Failure>> {
     let upstream = connect(client, request, peer, url, tunnel).await?;
     let Some((rules, name)) = &aim.tls else {
         return Ok(upstream);
     };
+    // Boxed, because most upstreams speak no TLS.
+    Box::pin(secured(client, request, upstream, (rules, name), url)).await
+}
+
+/// The same connection, once hands have been shaken on it.
+async fn secured(
+    client: &Client,
+    request: &Request,
+    upstream: Box<Upstream>,
+    (rules, name): (&Dialling, &[u8]),
+    url: ShownUrl<'_>,
+) -> Result<Box<Upstream>, Option<Failure>> {
     let limit = Duration::from_millis(request.location.proxy.proxy_connect_timeout.0);
     let watches = !request.location.proxy.proxy_ignore_client_abort.0;
-    let Upstream { channel, buffer, address, requests, made, is_reused } = upstream;
+    let Upstream { channel, buffer, address, requests, made, is_reused } = *upstream;
     let secured = tokio::select! {
         biased;
         secured = rules.secure(channel, name, limit) => secured,
@@ -424,7 +450,9 @@ async fn connected(
         }
     };
     match secured {
-        Ok(channel) => Ok(Upstream { channel, buffer, address, requests, made, is_reused }),
+        Ok(channel) => {
+            Ok(Box::new(Upstream { channel, buffer, address, requests, made, is_reused }))
+        }
         Err(fault) => {
             let (words, failure) = unsecured(&fault, name);
             let message = format!("{words} while SSL handshaking to upstream");
@@ -463,7 +491,7 @@ async fn connect(
     peer: &Address,
     url: ShownUrl<'_>,
     (seat, thread): (Option<&Seat>, &Thread),
-) -> Result<Upstream, Option<Failure>> {
+) -> Result<Box<Upstream>, Option<Failure>> {
     if let Some(seat) = seat {
         thread.expect(&client.channel, seat, Side::Client);
     }
@@ -503,55 +531,52 @@ fn shown_url<'u>(aim: &'u Aim, peer: &'u str) -> ShownUrl<'u> {
     ShownUrl { scheme: aim.scheme, uri: &aim.uri, peer }
 }
 
-async fn conclude(
-    mut client: Client,
+/// What an answer that is no switch of protocols becomes.
+fn answered(
+    client: Box<Client>,
     mut request: Box<Request>,
-    pass: &Arc<Pass>,
+    pass: &Pass,
     thread: &Rc<Thread>,
     mut answer: Answer,
-    (offer, seat, aim): (Offer, Option<Seat>, Aim),
+    ready: Ready,
 ) -> Passed {
     request.upstream_head = Some(Rc::clone(&answer.head));
     obey_limit_rate(&mut request, &answer.head);
-    if answer.head.status() != 101 {
-        answer.upstream.channel.unexpect();
-        return match incoming::framing(&request, &answer.head) {
-            Ok(framing) => {
-                let answer = Answer { uri: aim.uri, ..answer };
-                let response = incoming::response(&request, pass, answer, framing, thread);
-                Passed::Response(client, request, response)
-            }
-            Err(fault) => {
-                let reason = fault.reason();
-                let message = String::from_utf8_lossy(&reason).into_owned();
-                let url = shown_url(&aim, answer.lease.group().shown(answer.lease.index()));
-                error_log::upstream(&request, Severity::Error, &message, &url);
-                request.attempt().status = Some(502);
-                Passed::Refused(client, request, 502)
-            }
-        };
+    answer.upstream.channel.unexpect();
+    match incoming::framing(&request, &answer.head) {
+        Ok(framing) => {
+            let answer = Answer { uri: ready.aim.uri, ..answer };
+            let response = incoming::response(&request, pass, answer, framing, thread);
+            Passed::Response(client, request, response)
+        }
+        Err(fault) => {
+            let reason = fault.reason();
+            let message = String::from_utf8_lossy(&reason).into_owned();
+            let url = shown_url(&ready.aim, answer.lease.group().shown(answer.lease.index()));
+            error_log::upstream(&request, Severity::Error, &message, &url);
+            request.attempt().status = Some(502);
+            Passed::Refused(client, request, 502)
+        }
     }
+}
+
+/// What a 101 becomes: a tunnel, if both sides have agreed to it.
+async fn switch(
+    client: Box<Client>,
+    mut request: Box<Request>,
+    pass: &Pass,
+    thread: &Rc<Thread>,
+    answer: Box<Answer>,
+    ready: Box<Ready>,
+) -> Passed {
+    request.upstream_head = Some(Rc::clone(&answer.head));
+    obey_limit_rate(&mut request, &answer.head);
+    let Ready { aim, offer, seat, .. } = *ready;
     let proof = upgrade::judge(&request, &offer, &answer.head, answer.request_was_sent);
     let seat = seat.or_else(|| thread.seats().reserve());
     match (proof, seat) {
         (Ok(proof), Some(seat)) => {
-            let mut response = incoming::head_of(&request, pass, &answer.head);
-            let mut head = BytesMut::with_capacity(512);
-            crate::front::write_head(&mut request, &mut response, &mut head);
-            let Answer { mut upstream, lease, .. } = answer;
-            let limit = Duration::from_millis(request.location.proxy.proxy_read_timeout.0);
-            if client.channel.settle(&mut client.buffer, limit).await.is_err() {
-                return Passed::Gone(client, request);
-            }
-            if upstream.channel.settle(&mut upstream.buffer, limit).await.is_err() {
-                let url = shown_url(&aim, lease.group().shown(lease.index()));
-                let message = "upstream prematurely closed connection while it became a tunnel";
-                error_log::upstream(&request, Severity::Error, message, &url);
-                return Passed::Refused(client, request, 502);
-            }
-            let ends = upgrade::Ends { client, upstream, lease };
-            thread.begin_tunnel(proof, seat, ends, request, head);
-            Passed::Tunnel
+            begin(client, request, (pass, thread), answer, (proof, seat, aim)).await
         }
         (Ok(_), None) => {
             error_log::request(&request, Severity::Alert, "no place left for a tunnel");
@@ -565,4 +590,38 @@ async fn conclude(
             Passed::Refused(client, request, 502)
         }
     }
+}
+
+/// Begins the tunnel; what TLS still has under way is waited for.
+async fn begin(
+    mut client: Box<Client>,
+    mut request: Box<Request>,
+    (pass, thread): (&Pass, &Rc<Thread>),
+    answer: Box<Answer>,
+    (proof, seat, aim): (Switched, Seat, Aim),
+) -> Passed {
+    let mut response = incoming::head_of(&request, pass, &answer.head);
+    let mut head = BytesMut::with_capacity(512);
+    crate::front::write_head(&mut request, &mut response, &mut head);
+    drop(response);
+    let Answer { mut upstream, lease, .. } = *answer;
+    let limit = Duration::from_millis(request.location.proxy.proxy_read_timeout.0);
+    if client.channel.is_sealed() {
+        let settled = Box::pin(client.channel.settle(&mut client.buffer, limit)).await;
+        if settled.is_err() {
+            return Passed::Gone(client, request);
+        }
+    }
+    if upstream.channel.is_sealed() {
+        let settled = Box::pin(upstream.channel.settle(&mut upstream.buffer, limit)).await;
+        if settled.is_err() {
+            let url = shown_url(&aim, lease.group().shown(lease.index()));
+            let message = "upstream prematurely closed connection while it became a tunnel";
+            error_log::upstream(&request, Severity::Error, message, &url);
+            return Passed::Refused(client, request, 502);
+        }
+    }
+    let ends = upgrade::Ends { client, upstream, lease };
+    thread.begin_tunnel(proof, seat, ends, request, head);
+    Passed::Tunnel
 }

@@ -51,7 +51,7 @@ impl Kin {
 }
 
 struct Idle {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     until: Instant,
 }
 
@@ -63,7 +63,7 @@ pub struct Pool {
 
 impl Pool {
     /// A connection to `address` that is still open, the one used last first.
-    pub fn get(&mut self, kin: &Kin, address: &crate::config::Address) -> Option<Upstream> {
+    pub fn get(&mut self, kin: &Kin, address: &crate::config::Address) -> Option<Box<Upstream>> {
         let list = self.by_kin.get_mut(kin)?;
         while let Some(at) = list.iter().rposition(|idle| *idle.upstream.address == *address) {
             let mut upstream = list.remove(at)?.upstream;
@@ -77,7 +77,7 @@ impl Pool {
     }
 
     /// Keeps a connection if the group's limits let it; the one idle longest makes room.
-    pub fn put(&mut self, kin: Kin, upstream: Upstream, limits: &Keepalive, now: Instant) {
+    pub fn put(&mut self, kin: Kin, upstream: Box<Upstream>, limits: &Keepalive, now: Instant) {
         let age = now.duration_since(upstream.made);
         let spent =
             upstream.requests >= limits.requests || age.as_millis() as u64 >= limits.time_ms;

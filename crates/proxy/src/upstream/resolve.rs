@@ -1,7 +1,6 @@
 //! From a name that a variable brought to a group of the addresses that a resolver found for it.
 
 use super::Group;
-use super::outgoing::To;
 use crate::config::Address;
 use crate::error_log;
 use crate::front::Client;
@@ -22,20 +21,15 @@ pub enum Unresolved {
     Refused(u16),
 }
 
-/// The group that a target means: one of the configuration, or one of the addresses of a name, called
-/// `text`. With `watches`, the client's end ends the wait.
+/// A group of the addresses of a name, called `text`. With `watches`, the client's end ends the wait.
 pub async fn group(
     client: &Client,
     request: &Request,
-    to: To,
+    (name, port): (&str, u16),
     (text, watches): (&str, bool),
     thread: &Thread,
 ) -> Result<Arc<Group>, Unresolved> {
-    let (name, port) = match to {
-        To::Group(group) => return Ok(group),
-        To::Name(name, port) => (name, port),
-    };
-    let found = addresses(client, request, &name, watches, thread).await?;
+    let found = addresses(client, request, name, watches, thread).await?;
     let addresses = found.into_iter().map(|ip| Address::Inet(SocketAddr::new(ip, port)));
     Ok(Arc::new(Group::implicit(text.to_owned(), port, addresses.collect())))
 }

@@ -37,7 +37,7 @@ pub enum Tunnel {
 
 /// Answers CONNECT. All but a tunnel give back what they were given.
 pub async fn tunnel(
-    mut client: Client,
+    mut client: Box<Client>,
     mut request: Box<Request>,
     pass: &Tunnel,
     thread: &Rc<Thread>,
@@ -51,7 +51,9 @@ pub async fn tunnel(
             let mut head = BytesMut::with_capacity(256);
             crate::front::write_head(&mut request, &mut response, &mut head);
             let limit = Duration::from_millis(request.location.core.client_header_timeout.0);
-            if client.channel.settle(&mut client.buffer, limit).await.is_err() {
+            if client.channel.is_sealed()
+                && Box::pin(client.channel.settle(&mut client.buffer, limit)).await.is_err()
+            {
                 return Passed::Gone(client, request);
             }
             let ends = Ends { client, upstream, lease };
@@ -83,7 +85,7 @@ async fn open(
     request: &mut Request,
     pass: &Tunnel,
     thread: &Rc<Thread>,
-) -> Result<(Seat, Upstream, Lease), Ended> {
+) -> Result<(Seat, Box<Upstream>, Lease), Ended> {
     // A seat is had before anybody is dialled.
     let seat = thread.seats().reserve().ok_or_else(|| {
         error_log::request(request, Severity::Alert, "no place left for a tunnel");
@@ -136,7 +138,8 @@ async fn computed(
     let found = match to {
         To::Group(group) => group.addresses(),
         To::Name(name, port) => {
-            let found = resolve::addresses(client, request, &name, true, thread).await?;
+            let found = resolve::addresses(client, request, &name, true, thread);
+            let found = Box::pin(found).await?;
             found.into_iter().map(|ip| Address::Inet(SocketAddr::new(ip, port))).collect()
         }
     };
@@ -210,7 +213,7 @@ async fn dial(
     request: &mut Request,
     group: &Arc<Group>,
     trust: Trust,
-) -> Result<(Upstream, Lease), Ended> {
+) -> Result<(Box<Upstream>, Lease), Ended> {
     let location = Arc::clone(&request.location);
     let settings = &location.settings.tunnel;
     let mut left = group.tries();
@@ -284,7 +287,7 @@ async fn connect(
     request: &Request,
     (peer, trust): (&Address, Trust),
     shown: &str,
-) -> Result<Result<Upstream, Denied>, Unconnected> {
+) -> Result<Result<Box<Upstream>, Denied>, Unconnected> {
     let settings = &request.location.settings.tunnel;
     let limit = Duration::from_millis(settings.tunnel_connect_timeout.0);
     let bind = bind_of(request, &settings.tunnel_bind);
@@ -327,7 +330,7 @@ async fn reach(
     (peer, trust): (&Address, Trust),
     bind: Option<SocketAddr>,
     (rcvbuf, sndbuf): (Option<Size>, Option<Size>),
-) -> io::Result<Result<Upstream, Denied>> {
+) -> io::Result<Result<Box<Upstream>, Denied>> {
     use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
     let size = |Size(size)| usize::try_from(size).unwrap_or(usize::MAX);
     let prepare = |socket: BorrowedFd<'_>| {

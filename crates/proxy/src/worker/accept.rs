@@ -5,7 +5,7 @@ use super::thread::Admitted;
 use crate::channel::Channel;
 use crate::config::Address;
 use crate::counters;
-use crate::front;
+use crate::front::{self, Client};
 use crate::inherited;
 use crate::modules::error_log::Severity;
 use crate::request::{Connection, Peer, Security};
@@ -136,7 +136,7 @@ async fn accept(thread: Rc<Thread>, listener: Listener) {
                     security: Security::Plain,
                 };
                 counters::accepted();
-                begin(&thread, channel, connection);
+                begin(&thread, Client::new(channel, connection));
             }
             Err(error) => failed(&thread, &error).await,
         }
@@ -148,7 +148,7 @@ async fn accept(thread: Rc<Thread>, listener: Listener) {
     }
 }
 
-fn begin(thread: &Rc<Thread>, channel: Channel, connection: Connection) {
+fn begin(thread: &Rc<Thread>, client: Box<Client>) {
     let Some(admitted) = thread.admit() else {
         let limit = thread.config().process.worker_connections;
         let message = format!("{limit} worker_connections are not enough");
@@ -156,12 +156,12 @@ fn begin(thread: &Rc<Thread>, channel: Channel, connection: Connection) {
         return;
     };
     let thread = Rc::clone(thread);
-    tokio::task::spawn_local(serve(channel, connection, thread, admitted));
+    tokio::task::spawn_local(serve(client, thread, admitted));
 }
 
-async fn serve(channel: Channel, connection: Connection, thread: Rc<Thread>, _admitted: Admitted) {
+async fn serve(client: Box<Client>, thread: Rc<Thread>, _admitted: Admitted) {
     let _counted = counters::handled();
-    front::serve(channel, connection, thread).await;
+    front::serve(client, thread).await;
 }
 
 /// A failure of accept: one that concerns the client only is passed over; one for want of

@@ -8,6 +8,8 @@
 //! -- main                 added to the outermost context
 //! -- file html/a.txt      a file below the folder, with a fixed modification time
 //! -- upstream [NAME]      a script; @upstream@ or @NAME@ is its address
+//! -- upstream NAME tls=C a script over TLS with this certificate; `C-unasked` asks for none
+//! -- certificates         copies of tests/conf/files lie in the folder
 //! -- names               what a name server at @names@ knows, see `NameServer::knowing`
 //! -- dead NAME            @NAME@ is an address that refuses connections
 //! -- log FORMAT           the access log's format
@@ -20,12 +22,15 @@
 //! `over=ipv6` and `over=unix` make a client come there.
 //!
 //! Options: `differs=ROW` (in a line of `gets`: `~~ ROW`) names a row of
-//! `docs/differences.md`; `errors` compares the error log too; `no-upstream`, `no-log` leave a part out.
+//! `docs/differences.md`; `errors` compares the error log too, `infos` also what it says of clients at
+//! the level of info; `no-upstream`, `no-log` leave a part out. In a line of `gets`, `tls` and the
+//! words that may stand behind a step of that name make the request one over TLS.
 
 use std::path::Path;
 
 use crate::program::root;
 use crate::script::{Step, steps};
+use crate::secure::Greeting;
 
 #[derive(Clone, Debug, Default)]
 pub struct Case {
@@ -35,7 +40,8 @@ pub struct Case {
     pub http: String,
     pub server: Option<String>,
     pub files: Vec<(String, Vec<u8>)>,
-    pub upstreams: Vec<(String, String)>,
+    pub certificates: bool,
+    pub upstreams: Vec<UpstreamOf>,
     pub dead: Vec<String>,
     pub names: Option<String>,
     pub log_format: Option<String>,
@@ -49,7 +55,7 @@ pub struct Client {
     pub differs: Option<String>,
     /// The outcome expected of perdura when it differs.
     pub expected: Option<String>,
-    pub errors: bool,
+    pub errors: Errors,
     pub upstream: bool,
     pub log: bool,
     pub over: Over,
@@ -62,6 +68,26 @@ pub enum Over {
     Ipv4,
     Ipv6,
     Unix,
+}
+
+/// An upstream of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamOf {
+    pub name: String,
+    /// The certificate of one that speaks TLS.
+    pub certificate: Option<String>,
+    pub script: String,
+}
+
+/// How much of the error log is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Errors {
+    #[default]
+    Nothing,
+    /// From warn on.
+    Faults,
+    /// And what is said of clients at the level of info.
+    Infos,
 }
 
 /// One `-- ` section as it stands in a file.
@@ -117,8 +143,8 @@ impl Case {
             "http" => self.http.push_str(&text),
             "server" => self.server = Some(text),
             "file" => self.files.push((argument, text.into_bytes())),
-            "upstream" if argument.is_empty() => self.upstreams.push(("upstream".into(), text)),
-            "upstream" => self.upstreams.push((argument, text)),
+            "upstream" => self.upstreams.push(UpstreamOf::read(&argument, text)),
+            "certificates" => self.certificates = true,
             "dead" => self.dead.push(argument),
             "names" => self.names = Some(text),
             "log" => self.log_format = Some(argument),
@@ -142,8 +168,12 @@ impl Case {
             let mut client = Client::options(&format!("x {options}"))?;
             let (line, row) =
                 line.split_once(" ~~ ").map_or((line, None), |(line, row)| (line, Some(row)));
-            client.name = line.to_owned();
-            client.steps = get(line);
+            let (greeting, words) = greeting(options)?;
+            client.name = format!("{line}{words}");
+            client.steps = get(line, greeting.as_ref().and_then(|one| one.name.as_deref()));
+            if let Some(greeting) = greeting {
+                client.steps.insert(0, Step::Tls(greeting));
+            }
             client.differs = row.map(str::to_owned).or(client.differs);
             self.clients.push(client);
         }
@@ -156,6 +186,20 @@ impl Case {
     }
 }
 
+impl UpstreamOf {
+    /// Reads `[NAME] [tls=CERTIFICATE]`.
+    fn read(argument: &str, script: String) -> Self {
+        let mut one = Self { name: "upstream".to_owned(), certificate: None, script };
+        for word in argument.split_whitespace() {
+            match word.strip_prefix("tls=") {
+                Some(certificate) => one.certificate = Some(certificate.to_owned()),
+                None => one.name = word.to_owned(),
+            }
+        }
+        one
+    }
+}
+
 impl Client {
     pub fn new(name: &str, steps: Vec<Step>) -> Self {
         let name = name.to_owned();
@@ -164,7 +208,7 @@ impl Client {
             steps,
             differs: None,
             expected: None,
-            errors: false,
+            errors: Errors::default(),
             upstream: true,
             log: true,
             over: Over::default(),
@@ -180,7 +224,8 @@ impl Client {
                 Some(("differs", row)) => client.differs = Some(row.to_owned()),
                 Some(("over", "ipv6")) => client.over = Over::Ipv6,
                 Some(("over", "unix")) => client.over = Over::Unix,
-                None if word == "errors" => client.errors = true,
+                None if word == "errors" => client.errors = Errors::Faults,
+                None if word == "infos" => client.errors = Errors::Infos,
                 None if word == "no-upstream" => client.upstream = false,
                 None if word == "no-log" => client.log = false,
                 _ => name.push(word),
@@ -194,8 +239,23 @@ impl Client {
     }
 }
 
-/// The steps of one line of `-- gets`.
-fn get(line: &str) -> Vec<Step> {
+/// The greeting among the options of `-- gets`, and its words for a name.
+fn greeting(options: &str) -> Result<(Option<Greeting>, String), String> {
+    let mut words = options.split_whitespace().skip_while(|word| *word != "tls").peekable();
+    if words.next().is_none() {
+        return Ok((None, String::new()));
+    }
+    let is_of_tls = |word: &&str| {
+        let keys = ["name=", "certificate=", "version=", "alpn="];
+        keys.iter().any(|key| word.starts_with(key))
+    };
+    let words: Vec<_> = words.filter(is_of_tls).collect();
+    let greeting = Greeting::parse(words.iter().copied())?;
+    Ok((Some(greeting), format!(" [{}]", [&["tls"], &words[..]].concat().join(" "))))
+}
+
+/// The steps of one line of `-- gets`, to `host` if the line names none.
+fn get(line: &str, host: Option<&str>) -> Vec<Step> {
     let mut parts = line.split(" | ");
     let first = parts.next().unwrap_or_default();
     let (method, target) = match first.split_once(' ') {
@@ -205,7 +265,7 @@ fn get(line: &str) -> Vec<Step> {
     let fields: Vec<_> = parts.collect();
     let mut head = format!("{method} {target} HTTP/1.1\r\n");
     if !fields.iter().any(|field| field.to_lowercase().starts_with("host:")) {
-        head.push_str("Host: a\r\n");
+        head.push_str(&format!("Host: {}\r\n", host.unwrap_or("a")));
     }
     head.push_str("Connection: close\r\n");
     for field in fields {
@@ -228,7 +288,7 @@ mod tests {
         let case = Case::parse("n", text).expect("a case");
         assert_eq!(case.server.as_deref(), Some("return 204;\n"));
         assert_eq!(case.clients.len(), 3);
-        assert!(case.clients[0].errors);
+        assert_eq!(case.clients[0].errors, Errors::Faults);
         assert_eq!(case.clients[1].steps[1], Step::HeadResponse);
         assert_eq!(case.clients[2].differs.as_deref(), Some("row"));
         assert_eq!(case.clients[2].expected.as_deref(), Some("foo\n"));

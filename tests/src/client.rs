@@ -30,6 +30,11 @@ impl Client {
         Self { wire: Wire::new(TcpStream::from(OwnedFd::from(stream))) }
     }
 
+    /// Shakes hands; gives in one line what that came to, or how the proxy refused.
+    pub fn secure(&mut self, connection: rustls::Connection) -> Result<String, String> {
+        self.wire.secure(connection)
+    }
+
     /// One request on a connection of its own, and the answer.
     #[track_caller]
     pub fn once(address: SocketAddr, request: &str) -> Message {
@@ -89,7 +94,7 @@ impl Client {
         self.wire.rest()
     }
 
-    pub fn fin(&self) {
+    pub fn fin(&mut self) {
         self.wire.fin();
     }
 

@@ -4,6 +4,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::io::Read as _;
 
+use crate::case::Errors;
 use crate::message::{Message, ReadAs};
 use crate::program::Program;
 use crate::upstream::Received;
@@ -103,6 +104,9 @@ pub fn request(message: &Message) -> String {
 pub fn upstream(name: &str, connections: &[Received]) -> String {
     let mut text = String::new();
     for connection in connections {
+        if let Some(told) = &connection.greeting {
+            let _ = writeln!(text, "to {name}: [tls {told}]");
+        }
         for message in &connection.requests {
             let _ = write!(text, "to {name}\n{}", request(message));
         }
@@ -131,12 +135,16 @@ pub fn end(end: Option<End>) -> &'static str {
     }
 }
 
-/// An error-log line without its date, process and connection numbers; nothing for a line
-/// below `warn`.
-pub fn error_line(line: &str) -> Option<String> {
+/// An error-log line without its date, process and connection numbers, and without what OpenSSL
+/// says of a fault; nothing for a line that is not compared.
+pub fn error_line(line: &str, from: Errors) -> Option<String> {
     let (_, rest) = line.split_once(" [")?;
     let (level, rest) = rest.split_once("] ")?;
-    if ["debug", "info", "notice"].contains(&level) {
+    let is_compared = match level {
+        "info" => from == Errors::Infos && OF_CLIENTS.iter().any(|words| rest.contains(words)),
+        level => !["debug", "notice"].contains(&level),
+    };
+    if !is_compared {
         return None;
     }
     let (_, rest) = rest.split_once(": ")?;
@@ -144,8 +152,17 @@ pub fn error_line(line: &str) -> Option<String> {
         Some((_, rest)) => rest,
         None => rest,
     };
+    let rest = match (rest.find("(SSL: "), rest.find(") while ")) {
+        (Some(start), Some(end)) if start < end => {
+            format!("{}(SSL: WHY{}", &rest[..start], &rest[end..])
+        }
+        _ => rest.to_owned(),
+    };
     Some(format!("[{level}] {rest}"))
 }
+
+/// What a line of info that is compared says.
+const OF_CLIENTS: &[&str] = &["SSL", "client sent", "client attempted"];
 
 fn body_text(body: &[u8], message: &Message) -> String {
     let mut text = String::new();
@@ -271,8 +288,14 @@ mod tests {
 
     #[test]
     fn error_lines_lose_their_numbers() {
-        let line = "2026/11/22 14:00:00 [error] 12#12: *3 upstream timed out, client: x";
-        assert_eq!(error_line(line).as_deref(), Some("[error] upstream timed out, client: x"));
-        assert_eq!(error_line("2026/11/22 14:00:00 [info] 12#12: *3 gone"), None);
+        let of = |line: &str, from| error_line(&format!("2026/11/22 14:00:00 {line}"), from);
+        let line = "[error] 12#12: *3 upstream timed out, client: x";
+        let seen = of(line, Errors::Faults);
+        assert_eq!(seen.as_deref(), Some("[error] upstream timed out, client: x"));
+        assert_eq!(of("[info] 12#12: *3 gone", Errors::Infos), None);
+        let line = "[info] 12#12: *3 SSL_do() failed (SSL: error (1)) while x";
+        assert_eq!(of(line, Errors::Faults), None);
+        let seen = of(line, Errors::Infos);
+        assert_eq!(seen.as_deref(), Some("[info] SSL_do() failed (SSL: WHY) while x"));
     }
 }

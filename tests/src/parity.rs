@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::case::{Case, Client as CaseClient, Over, Section};
+use crate::case::{Case, Client as CaseClient, Errors, Over, Section, UpstreamOf};
 use crate::client::Client;
 use crate::message::{Message, ReadAs};
 use crate::nameserver::NameServer;
@@ -14,6 +14,7 @@ use crate::port::dead_address;
 use crate::program::{Program, root};
 use crate::proxy::{Proxy, Setup};
 use crate::script::{Blocks, Step};
+use crate::secure::Visitor;
 use crate::upstream::Upstream;
 use crate::wire::End;
 
@@ -172,7 +173,7 @@ fn differing(left: &str, before: &str, right: &str, after: &str) -> String {
 /// The parts of an outcome that a client's options compare, as text.
 fn compared(client: &CaseClient, outcome: &Outcome) -> String {
     let mut outcome = outcome.clone();
-    if !client.errors {
+    if client.errors == Errors::Nothing {
         outcome.errors.clear();
     }
     if !client.upstream {
@@ -230,8 +231,15 @@ impl Stage {
             setup = setup.file(path, content.clone());
         }
         let mut upstreams = Vec::new();
-        for (name, script) in &case.upstreams {
-            let upstream = Upstream::start(Blocks::parse(script).expect("an upstream script"));
+        if case.certificates {
+            setup = setup.certificates();
+        }
+        for UpstreamOf { name, certificate, script } in &case.upstreams {
+            let blocks = Blocks::parse(script).expect("an upstream script");
+            let upstream = match certificate {
+                Some(certificate) => Upstream::secured(blocks, certificate),
+                None => Upstream::start(blocks),
+            };
             setup = setup.name(name, upstream.address());
             setup = setup.name(&format!("{name}_port"), upstream.address().port());
             upstreams.push((name.clone(), upstream));
@@ -285,7 +293,12 @@ impl Stage {
         self.proxy.mark();
         self.proxy.mark();
         let log = self.log(lines);
-        Outcome { client: client_text, upstream: self.upstream_text(), log, errors: self.errors() }
+        Outcome {
+            client: client_text,
+            upstream: self.upstream_text(),
+            log,
+            errors: self.errors(client.errors),
+        }
     }
 
     fn upstream_text(&self) -> String {
@@ -307,12 +320,12 @@ impl Stage {
         new
     }
 
-    fn errors(&mut self) -> String {
+    fn errors(&mut self, from: Errors) -> String {
         let log = self.proxy.error_log();
-        let all: Vec<_> = log.lines().filter_map(outcome::error_line).collect();
-        let new = self.names.hide(&all[self.error_seen..].join("\n"));
-        self.error_seen = all.len();
-        new
+        let seen = log.lines().skip(self.error_seen);
+        let new: Vec<_> = seen.filter_map(|line| outcome::error_line(line, from)).collect();
+        self.error_seen = log.lines().count();
+        self.names.hide(&new.join("\n"))
     }
 }
 
@@ -320,6 +333,7 @@ impl Stage {
 struct Talk<'a> {
     stage: &'a Stage,
     over: Over,
+    visitor: Visitor,
     done: Vec<Connection>,
     current: Connection,
 }
@@ -334,7 +348,8 @@ struct Connection {
 
 impl<'a> Talk<'a> {
     fn new(stage: &'a Stage, over: Over) -> Self {
-        Self { stage, over, done: Vec::new(), current: Connection::open(stage, over) }
+        let current = Connection::open(stage, over);
+        Self { stage, over, visitor: Visitor::default(), done: Vec::new(), current }
     }
 
     fn perform(&mut self, step: &Step) {
@@ -343,6 +358,7 @@ impl<'a> Talk<'a> {
                 let next = Connection::open(self.stage, self.over);
                 self.done.push(std::mem::replace(&mut self.current, next));
             }
+            Step::Tls(greeting) => self.current.greet(self.visitor.greet(greeting)),
             Step::Seen(count) => self.wait_for_upstreams(*count),
             step => self.current.perform(step),
         }
@@ -365,6 +381,13 @@ impl Connection {
     fn open(stage: &Stage, over: Over) -> Self {
         let client = stage.proxy.client(over);
         Self { client, text: String::new(), end: None, switched: false }
+    }
+
+    fn greet(&mut self, connection: rustls::Connection) {
+        let told = self.client.secure(connection);
+        self.end = if told.is_err() { Some(End::Closed) } else { None };
+        let told = told.unwrap_or_else(|refused| refused);
+        self.text.push_str(&format!("[tls {told}]\n"));
     }
 
     fn perform(&mut self, step: &Step) {

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::secure::Greeting;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Send(Vec<u8>),
@@ -23,6 +25,8 @@ pub enum Step {
     Reset,
     /// Client: begin another connection.
     New,
+    /// Client: shake hands, so that what follows is said over TLS.
+    Tls(Greeting),
     /// Let the other side read before the next bytes are sent.
     Pause,
     /// Client: wait until the upstream has seen this many requests.
@@ -68,6 +72,9 @@ fn step(line: &str) -> Result<Step, String> {
     }
     let mut words = line.split_whitespace();
     let word = words.next().unwrap_or_default();
+    if word == "tls" {
+        return Greeting::parse(words).map(Step::Tls);
+    }
     let number = words.next().and_then(|number| number.parse::<u64>().ok());
     Ok(match (word, number) {
         ("response", None) => Step::Response,

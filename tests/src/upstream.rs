@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use crate::message::{Message, ReadAs};
 use crate::script::{Answer, Blocks, Step};
+use crate::secure::welcome;
 use crate::wait::until;
 use crate::wire::{End, Wire};
 
 /// What came over one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Received {
+    /// What the handshake came to, where TLS is spoken.
+    pub greeting: Option<String>,
     pub requests: Vec<Message>,
     /// Bytes after the last request: a tunnel's, or a request that never became whole.
     pub bytes: Vec<u8>,
@@ -35,6 +38,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     blocks: Blocks,
+    /// The certificate of an upstream that speaks TLS.
+    certificate: Option<String>,
     /// How many answers of each block have been given.
     given: HashMap<String, usize>,
     connections: Vec<Received>,
@@ -46,9 +51,18 @@ struct State {
 
 impl Upstream {
     pub fn start(blocks: Blocks) -> Self {
+        Self::begin(State { blocks, ..State::default() })
+    }
+
+    /// One that speaks TLS with a certificate of `tests/conf/files`.
+    pub fn secured(blocks: Blocks, certificate: &str) -> Self {
+        let certificate = Some(certificate.to_owned());
+        Self::begin(State { blocks, certificate, ..State::default() })
+    }
+
+    fn begin(state: State) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the bound address");
-        let state = State { blocks, ..State::default() };
         let shared = Arc::new(Shared { stopped: AtomicBool::new(false), state: Mutex::new(state) });
         let seen = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || accept(&listener, &seen));
@@ -109,6 +123,7 @@ impl Upstream {
         let mut state = self.state();
         state.given.clear();
         for connection in &mut state.connections {
+            connection.greeting = None;
             connection.requests.clear();
             connection.bytes.clear();
         }
@@ -190,6 +205,16 @@ impl Served {
     }
 
     fn serve(&mut self) -> End {
+        let certificate = self.shared.lock().certificate.clone();
+        if let Some(name) = certificate {
+            let told = self.wire.secure(welcome(&name));
+            let refused = told.is_err();
+            let told = told.unwrap_or_else(|refused| refused);
+            self.shared.lock().connections[self.index].greeting = Some(told);
+            if refused {
+                return End::Closed;
+            }
+        }
         loop {
             let request = match Message::read_head(&mut self.wire) {
                 Ok(head) => head,

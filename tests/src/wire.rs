@@ -5,6 +5,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use rustls::Connection;
+
+use crate::secure::Secured;
+
 /// How a read came to an end without the bytes that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -19,6 +23,8 @@ pub enum End {
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
+    /// TLS over the stream, once both sides have shaken hands.
+    secured: Option<Box<Secured>>,
     buffer: Vec<u8>,
 }
 
@@ -26,7 +32,7 @@ impl Wire {
     pub fn new(stream: TcpStream) -> Self {
         // A unix socket, which a client may have made a stream of, has no such option.
         let _ = stream.set_nodelay(true);
-        let wire = Self { stream, buffer: Vec::new() };
+        let wire = Self { stream, secured: None, buffer: Vec::new() };
         wire.patience(PATIENCE);
         wire
     }
@@ -41,16 +47,32 @@ impl Wire {
         &self.stream
     }
 
+    /// Shakes hands; gives in one line what that came to, or how the other side refused.
+    pub fn secure(&mut self, connection: Connection) -> Result<String, String> {
+        let stream = self.stream.try_clone().expect("a second handle");
+        let secured = Secured::new(stream, connection)?;
+        let told = secured.told();
+        self.secured = Some(Box::new(secured));
+        Ok(told)
+    }
+
     /// Writes everything; says how it ended when the other side did not take it.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), End> {
-        self.stream.write_all(bytes).map_err(|error| end_of(error.kind()))
+        let sent = match &mut self.secured {
+            Some(secured) => secured.write_all(bytes),
+            None => self.stream.write_all(bytes),
+        };
+        sent.map_err(|error| end_of(error.kind()))
     }
 
     /// Reads once from the socket into the buffer.
     fn fill(&mut self) -> Result<(), End> {
         let start = self.buffer.len();
         self.buffer.resize(start + READ, 0);
-        let result = self.stream.read(&mut self.buffer[start..]);
+        let result = match &mut self.secured {
+            Some(secured) => secured.read(&mut self.buffer[start..]),
+            None => self.stream.read(&mut self.buffer[start..]),
+        };
         self.buffer.truncate(start + *result.as_ref().unwrap_or(&0));
         match result {
             Ok(0) => Err(End::Closed),
@@ -115,7 +137,10 @@ impl Wire {
     }
 
     /// Sends FIN and goes on reading.
-    pub fn fin(&self) {
+    pub fn fin(&mut self) {
+        if let Some(secured) = &mut self.secured {
+            secured.say_goodbye();
+        }
         // The other side may have reset the connection already; that is no fault of this one.
         let _ = self.stream.shutdown(Shutdown::Write);
     }

@@ -172,6 +172,8 @@ pub struct Request {
     /// The port that was asked for, if one was named beside the host.
     pub port: Option<u16>,
     pub server: Arc<Server>,
+    /// It names another server than the handshake, and one that it must not reach this way.
+    pub is_misdirected: bool,
     pub location: Arc<Location>,
     /// `$uri`: decoded and normalised.
     pub path: Vec<u8>,
@@ -246,6 +248,7 @@ impl Request {
             port: None,
             location: Arc::clone(&server.base),
             server,
+            is_misdirected: false,
             path: Vec::new(),
             args: Vec::new(),
             is_unchanged: true,

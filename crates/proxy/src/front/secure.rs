@@ -10,6 +10,7 @@ use crate::modules::ssl::Demand;
 use crate::request::{Request, Security};
 use crate::tls::{self, Accepted, Choice, Greeting, Refused};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Shakes hands where the endpoint speaks TLS. `None` when the client is no client. What was read
@@ -63,6 +64,27 @@ fn choose(endpoint: &Endpoint, name: Option<&str>) -> Choice {
     Choice { acceptance: greets(server).or_else(|| endpoint.default.tls.clone()), name }
 }
 
+/// The server of requests before it is known what they name: the one that the handshake chose.
+pub fn own_server<'e>(endpoint: &'e Endpoint, connection: &Connection) -> &'e Arc<Server> {
+    let Security::Tls(tls) = &connection.security else {
+        return &endpoint.default;
+    };
+    match tls.chosen_by.as_deref().map(|name| endpoint.names.find(name)) {
+        Some(Ok(Some((server, _)))) => server,
+        _ => &endpoint.default,
+    }
+}
+
+/// Whether a request names a server that demands certificates, after the handshake was another's:
+/// what the client showed was for that one (`ngx_http_set_virtual_server`).
+pub fn is_misdirected(connection: &Connection, host: &[u8], server: &Server) -> bool {
+    let Security::Tls(tls) = &connection.security else {
+        return false;
+    };
+    server.ssl.ssl_verify_client != Demand::Off
+        && tls.chosen_by.as_deref().is_some_and(|name| name != host)
+}
+
 /// The status that refuses a request for what its connection is (`ngx_http_process_request`), with
 /// its line in the log.
 pub fn refusal(request: &Request) -> Option<u16> {
@@ -77,16 +99,14 @@ pub fn refusal(request: &Request) -> Option<u16> {
 }
 
 fn refusal_of_tls(request: &Request, tls: &tls::Facts) -> Option<(u16, String)> {
-    let server = &request.server;
-    if server.ssl.ssl_verify_client == Demand::Off {
-        return None;
-    }
-    // What the client showed was for the server that it named first.
-    let is_other = |name: &[u8]| name != request.host.as_slice();
-    if tls.chosen_by.as_deref().is_some_and(is_other) {
+    if request.is_misdirected {
         let message = "client attempted to request the server name different from the one that \
                        was negotiated";
         return Some((421, message.to_owned()));
+    }
+    let server = &request.server;
+    if server.ssl.ssl_verify_client == Demand::Off {
+        return None;
     }
     // A server without a policy of its own cannot know whom it demands.
     let Some(acceptance) = &server.tls else {

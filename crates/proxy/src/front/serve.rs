@@ -405,26 +405,32 @@ fn make_request(
             (framing.body, framing.persistence, framing.expectation, asked)
         }
         Err(fault) => {
-            let server = Arc::clone(&endpoint.default);
+            let server = Arc::clone(secure::own_server(endpoint, &client.facts));
             return Err(Box::new(Refusal { config, server, fault, head }));
         }
     };
     let (framing, persistence, expectation, (host, port)) = facts;
     let found = endpoint.names.find(&host);
-    let mut captured = None;
-    let server = match found {
+    let (mut captured, mut is_misdirected) = (None, false);
+    let mut server = match found {
         Ok(Some((server, captures))) => {
             captured = captures.map(|(regex, captures)| (regex.clone(), captures));
-            Arc::clone(server)
+            server
         }
-        _ => Arc::clone(&endpoint.default),
+        _ => &endpoint.default,
     };
+    if secure::is_misdirected(&client.facts, &host, server) {
+        is_misdirected = true;
+        server = secure::own_server(endpoint, &client.facts);
+    }
+    let server = Arc::clone(server);
     let args = head.args().unwrap_or_default().to_vec();
     let connection = Rc::clone(&client.facts);
     let mut request = Request::new(config, connection, ordinal, head, server);
     request.framing = framing;
     request.expects_continue = expectation == Expectation::Continue;
     request.keepalive = persistence == Persistence::KeepAlive && !thread.is_ending();
+    request.is_misdirected = is_misdirected;
     request.host = host;
     request.port = port;
     request.path = path;

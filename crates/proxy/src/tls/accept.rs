@@ -27,7 +27,9 @@ pub enum Accepted {
 /// Why a handshake did not end.
 #[derive(Debug)]
 pub enum Fault {
-    /// The client has gone.
+    /// The client has gone without a byte.
+    Left,
+    /// It has gone in the middle of the handshake.
     Closed,
     TimedOut,
     Broken(io::Error),
@@ -61,7 +63,7 @@ pub async fn accept(
         Ok((count > 0).then_some(byte[0]))
     });
     match first.await? {
-        None => return Err(Fault::Closed),
+        None => return Err(Fault::Left),
         // A handshake, or a hello of SSLv2 that will be refused: as nginx sees it.
         Some(byte) if byte == HANDSHAKE || byte & 0x80 != 0 => {}
         Some(_) => return Ok(Accepted::Plain(channel, inbox)),
@@ -96,6 +98,9 @@ const HANDSHAKE: u8 = 22;
 
 /// A fatal alert: the name is not known (RFC 6066, 3).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// A fatal alert: this is not what was waited for (RFC 8446, 6.2).
+const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// Tries `act` until it has read enough.
 async fn within<R>(
@@ -143,6 +148,7 @@ impl Fault {
     /// The words of the error log, without what was being done.
     pub fn words(&self) -> String {
         match self {
+            Self::Left => "client closed connection".to_owned(),
             Self::Closed => "peer closed connection in SSL handshake".to_owned(),
             Self::TimedOut => "client timed out (110: Connection timed out)".to_owned(),
             Self::Broken(error) => {
@@ -200,7 +206,11 @@ impl Hearing {
         }
         self.inbox.advance(length);
         self.acceptor.accept().map_err(|(fault, mut alert)| {
-            let _ = alert.write_all(&mut Sink(socket));
+            let mut said = Vec::new();
+            let _ = alert.write(&mut said);
+            // rustls has no words for some of what is no hello at all.
+            let said = if said.is_empty() { &UNEXPECTED_MESSAGE[..] } else { &said };
+            let _ = socket.try_write(said);
             Fault::Tls(fault)
         })
     }

@@ -16,12 +16,47 @@ pub struct Fields<'c> {
     pub subject: &'c [u8],
     /// The key, as a whole `SubjectPublicKeyInfo`.
     pub key: &'c [u8],
+    pub extensions: Extensions<'c>,
+}
+
+/// What a certificate says of itself beside names and times (RFC 5280, 4.2.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extensions<'c> {
+    /// 1 has no extensions.
+    pub version: u32,
+    /// Whether it is an authority, if it says so or not so.
+    pub authority: Option<bool>,
+    /// How many certificates may stand below those that it signs.
+    pub path_length: Option<u32>,
+    /// What the key may be used for, the first bit lowest.
+    pub key_usage: Option<u16>,
+    /// The content of the list of purposes.
+    purposes: Option<&'c [u8]>,
+}
+
+/// When a revocation list holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListTimes {
+    pub this_update: i64,
+    pub next_update: Option<i64>,
+}
+
+impl ListTimes {
+    /// Of a list in DER (RFC 5280, 5.1).
+    pub fn read(list: &[u8]) -> Option<Self> {
+        let mut body = Cursor::new(list).enter(der::SEQUENCE)?.enter(der::SEQUENCE)?;
+        body.take(der::INTEGER);
+        body.take(der::SEQUENCE)?;
+        body.take(der::SEQUENCE)?;
+        let this_update = seconds(body.any()?)?;
+        Some(Self { this_update, next_update: body.any().and_then(seconds) })
+    }
 }
 
 impl<'c> Fields<'c> {
     pub fn read(certificate: &'c [u8]) -> Option<Self> {
         let mut body = Cursor::new(certificate).enter(der::SEQUENCE)?.enter(der::SEQUENCE)?;
-        body.take(der::CONTEXT_0);
+        let version = body.enter(der::CONTEXT_0).and_then(|mut inner| inner.small_number());
         let serial = body.take(der::INTEGER)?;
         body.take(der::SEQUENCE)?;
         let issuer = body.take(der::SEQUENCE)?;
@@ -30,9 +65,54 @@ impl<'c> Fields<'c> {
         let not_after = seconds(validity.any()?)?;
         let subject = body.take(der::SEQUENCE)?;
         let key = body.any().filter(|element| element.tag == der::SEQUENCE)?.whole;
-        Some(Self { serial, issuer, not_before, not_after, subject, key })
+        let mut extensions =
+            Extensions { version: version.unwrap_or(0) + 1, ..Extensions::default() };
+        while let Some(element) = body.any() {
+            if element.tag == der::CONTEXT_3 {
+                extensions.read(Cursor::new(element.content).enter(der::SEQUENCE)?)?;
+            }
+        }
+        Some(Self { serial, issuer, not_before, not_after, subject, key, extensions })
     }
 }
+
+impl<'c> Extensions<'c> {
+    fn read(&mut self, mut list: Cursor<'c>) -> Option<()> {
+        while !list.is_empty() {
+            let mut one = list.enter(der::SEQUENCE)?;
+            let name = one.take(der::OBJECT)?;
+            one.take(der::BOOLEAN);
+            let mut value = one.enter(der::OCTET_STRING)?;
+            match name {
+                BASIC_CONSTRAINTS => {
+                    let mut inner = value.enter(der::SEQUENCE)?;
+                    let is_authority = inner.take(der::BOOLEAN).is_some_and(|one| one != [0]);
+                    self.authority = Some(is_authority);
+                    self.path_length = inner.small_number();
+                }
+                KEY_USAGE => {
+                    let (_, bits) = value.take(der::BIT_STRING)?.split_first()?;
+                    let byte = |at: usize| bits.get(at).copied().unwrap_or(0).reverse_bits();
+                    self.key_usage = Some(u16::from_le_bytes([byte(0), byte(1)]));
+                }
+                EXTENDED_KEY_USAGE => self.purposes = Some(value.take(der::SEQUENCE)?),
+                _ => {}
+            }
+        }
+        Some(())
+    }
+
+    /// The purposes that it names, if it names any.
+    pub fn purposes(&self) -> Option<impl Iterator<Item = &'c [u8]>> {
+        let mut cursor = Cursor::new(self.purposes?);
+        Some(std::iter::from_fn(move || cursor.take(der::OBJECT)))
+    }
+}
+
+/// 2.5.29.19, 2.5.29.15 and 2.5.29.37
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 
 /// A moment in seconds of Unix (RFC 5280, 4.1.2.5).
 fn seconds(time: Element<'_>) -> Option<i64> {

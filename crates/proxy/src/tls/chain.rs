@@ -1,17 +1,21 @@
 //! Whether a peer's certificate leads to a root that is trusted, as OpenSSL would have it.
 //!
-//! webpki does the work. Three kinds of certificate that OpenSSL takes and webpki does not are
-//! judged here: those of version 1, those that could be authorities themselves, and those that are
-//! trusted by name. For these the issuer must be a root.
+//! webpki does the work, and OpenSSL's walk ([`super::walk`]) has the words and the last say where it
+//! is stricter. Two kinds of certificate that OpenSSL takes and webpki does not are judged by the walk
+//! alone: those of version 1, and those that are authorities themselves. For these the issuer must be
+//! a root.
 
-use super::certificate::Fields;
+use super::certificate::{Fields, ListTimes};
 use super::credential::{self, CredentialFault};
 use super::pem;
 use super::signature;
+use super::walk::Walk;
 use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{CertRevocationList, EndEntityCert, Error, OwnedCertRevocationList};
-use webpki::{KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy};
+use webpki::{CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage};
+use webpki::{
+    OwnedCertRevocationList, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
+};
 
 /// What a peer's certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub struct Trust {
     anchors: Vec<TrustAnchor<'static>>,
     /// The certificates of the anchors.
     roots: Vec<CertificateDer<'static>>,
-    lists: Vec<CertRevocationList<'static>>,
+    lists: Vec<(CertRevocationList<'static>, ListTimes)>,
     /// How many certificates may stand between a peer's and its root.
     pub depth: usize,
 }
@@ -33,7 +37,9 @@ pub struct Trust {
 /// Why a certificate is not trusted, with OpenSSL's numbers and words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    NoIssuer,
     UnknownIssuer,
+    Unverified,
     UnknownList,
     BadSignature,
     NotYetValid,
@@ -41,9 +47,11 @@ pub enum Fault {
     SelfSigned,
     SelfSignedInChain,
     TooLong,
+    PathTooLong,
     Revoked,
     InvalidAuthority,
     BadPurpose,
+    ListNotYetValid,
     ListExpired,
     /// Nothing that can be read as a certificate, or with a weak algorithm.
     Unspecified,
@@ -53,15 +61,19 @@ impl Fault {
     /// `X509_V_ERR_...`.
     pub fn number(self) -> u32 {
         match self {
+            Self::NoIssuer => 2,
             Self::UnknownIssuer => 20,
+            Self::Unverified => 21,
             Self::UnknownList => 3,
             Self::BadSignature => 7,
             Self::NotYetValid => 9,
             Self::Expired => 10,
+            Self::ListNotYetValid => 11,
             Self::ListExpired => 12,
             Self::SelfSigned => 18,
             Self::SelfSignedInChain => 19,
             Self::TooLong => 22,
+            Self::PathTooLong => 25,
             Self::Revoked => 23,
             Self::InvalidAuthority => 79,
             Self::BadPurpose => 26,
@@ -72,15 +84,19 @@ impl Fault {
     /// As `X509_verify_cert_error_string` says it.
     pub fn words(self) -> &'static str {
         match self {
+            Self::NoIssuer => "unable to get issuer certificate",
+            Self::Unverified => "unable to verify the first certificate",
             Self::UnknownIssuer => "unable to get local issuer certificate",
             Self::UnknownList => "unable to get certificate CRL",
             Self::BadSignature => "certificate signature failure",
             Self::NotYetValid => "certificate is not yet valid",
             Self::Expired => "certificate has expired",
+            Self::ListNotYetValid => "CRL is not yet valid",
             Self::ListExpired => "CRL has expired",
             Self::SelfSigned => "self-signed certificate",
             Self::SelfSignedInChain => "self-signed certificate in certificate chain",
             Self::TooLong => "certificate chain too long",
+            Self::PathTooLong => "path length constraint exceeded",
             Self::Revoked => "certificate revoked",
             Self::InvalidAuthority => "invalid CA certificate",
             Self::BadPurpose => "unsuitable certificate purpose",
@@ -90,7 +106,10 @@ impl Fault {
 
     /// Whether `optional_no_ca` passes over it (`ngx_ssl_verify_error_optional`).
     pub fn is_of_issuer(self) -> bool {
-        matches!(self, Self::UnknownIssuer | Self::SelfSigned | Self::SelfSignedInChain)
+        matches!(
+            self,
+            Self::SelfSigned | Self::SelfSignedInChain | Self::UnknownIssuer | Self::Unverified
+        )
     }
 }
 
@@ -129,7 +148,8 @@ impl Trust {
         let before = self.lists.len();
         for section in sections.iter().filter(|section| section.label == "X509 CRL") {
             let list = OwnedCertRevocationList::from_der(&section.bytes);
-            self.lists.push(list.map_err(|_| TrustFault::BadList)?.into());
+            let times = ListTimes::read(&section.bytes).ok_or(TrustFault::BadList)?;
+            self.lists.push((list.map_err(|_| TrustFault::BadList)?.into(), times));
         }
         if self.lists.len() == before { Err(TrustFault::NoList) } else { Ok(()) }
     }
@@ -140,7 +160,7 @@ impl Trust {
         for root in &self.roots {
             part(root);
         }
-        for list in &self.lists {
+        for (list, _) in &self.lists {
             part(list.issuer());
         }
     }
@@ -149,16 +169,24 @@ impl Trust {
         self.anchors.is_empty()
     }
 
-    /// Judges the chain that a peer has sent, its own certificate first.
+    /// Judges the chain that a peer has sent, its own certificate first. OpenSSL's walk and webpki
+    /// must both find it good; the walk has the words.
     pub fn judge(&self, chain: &[CertificateDer<'_>], usage: Usage) -> Result<(), Fault> {
         let (own, others) = chain.split_first().ok_or(Fault::Unspecified)?;
         let now = UnixTime::now();
+        let walk = Walk {
+            roots: &self.roots,
+            lists: &self.lists,
+            depth: self.depth,
+            usage,
+            now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        };
+        walk.judge(own, others)?;
         match self.judge_by_webpki(own, others, usage, now) {
             Err(Error::UnsupportedCertVersion | Error::CaUsedAsEndEntity) => {
-                self.judge_by_root(own, now)
+                self.judge_by_root(own)
             }
-            Err(Error::UnknownIssuer) if self.roots.contains(own) => self.judge_by_root(own, now),
-            Err(fault) => Err(fault_of(&fault, own, others)),
+            Err(fault) => Err(fault_of(&fault)),
             Ok(()) => Ok(()),
         }
     }
@@ -171,20 +199,20 @@ impl Trust {
         now: UnixTime,
     ) -> Result<(), Error> {
         let own = EndEntityCert::try_from(own)?;
-        let lists: Vec<_> = self.lists.iter().collect();
+        let lists: Vec<_> = self.lists.iter().map(|(list, _)| list).collect();
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options
                 .with_depth(RevocationCheckDepth::Chain)
                 .with_status_policy(UnknownStatusPolicy::Deny)
+                .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });
         let usage = match usage {
             Usage::Client => KeyUsage::client_auth(),
             Usage::Server => KeyUsage::server_auth(),
         };
-        let algorithms = signature::algorithms();
         let path = own.verify_for_usage(
-            algorithms.all,
+            signature::algorithms().all,
             &self.anchors,
             others,
             now,
@@ -198,64 +226,32 @@ impl Trust {
         Ok(())
     }
 
-    /// A certificate that webpki does not take: a root must be itself or its issuer.
-    fn judge_by_root(&self, own: &CertificateDer<'_>, now: UnixTime) -> Result<(), Fault> {
+    /// A certificate that webpki does not take, and the walk does: a root must be itself or have
+    /// signed it.
+    fn judge_by_root(&self, own: &CertificateDer<'_>) -> Result<(), Fault> {
         let fields = Fields::read(own).ok_or(Fault::Unspecified)?;
-        let is_issuer = |root: &&CertificateDer<'_>| {
+        let is_issuer = |root: &CertificateDer<'_>| {
             Fields::read(root).is_some_and(|root| {
                 root.subject == fields.issuer && signature::has_signed(root.key, own)
             })
         };
-        if !self.roots.contains(own) && !self.roots.iter().any(|root| is_issuer(&root)) {
-            let is_own = fields.subject == fields.issuer;
-            return Err(if is_own { Fault::SelfSigned } else { Fault::UnknownIssuer });
-        }
-        let now = now.as_secs() as i64;
-        if now < fields.not_before {
-            return Err(Fault::NotYetValid);
-        }
-        if now > fields.not_after {
-            return Err(Fault::Expired);
-        }
-        self.judge_by_lists(&fields)
-    }
-
-    fn judge_by_lists(&self, fields: &Fields<'_>) -> Result<(), Fault> {
-        if self.lists.is_empty() {
-            return Ok(());
-        }
-        let mut known = false;
-        for list in self.lists.iter().filter(|list| list.issuer() == fields.issuer) {
-            known = true;
-            match list.find_serial(fields.serial) {
-                Ok(None) => {}
-                Ok(Some(_)) => return Err(Fault::Revoked),
-                Err(_) => return Err(Fault::Unspecified),
-            }
-        }
-        if known { Ok(()) } else { Err(Fault::UnknownList) }
+        let is_known = self.roots.contains(own) || self.roots.iter().any(is_issuer);
+        if is_known { Ok(()) } else { Err(Fault::UnknownIssuer) }
     }
 }
 
-fn fault_of(fault: &Error, own: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Fault {
+/// What webpki minds and the walk does not.
+fn fault_of(fault: &Error) -> Fault {
     match fault {
-        Error::UnknownIssuer => {
-            let is_own = |one: &CertificateDer<'_>| {
-                Fields::read(one).is_some_and(|fields| fields.subject == fields.issuer)
-            };
-            match is_own(own) {
-                true => Fault::SelfSigned,
-                false if others.iter().any(is_own) => Fault::SelfSignedInChain,
-                false => Fault::UnknownIssuer,
-            }
-        }
+        Error::UnknownIssuer => Fault::UnknownIssuer,
         Error::CertExpired { .. } => Fault::Expired,
         Error::CertNotValidYet { .. } => Fault::NotYetValid,
         Error::CertRevoked => Fault::Revoked,
         Error::CrlExpired { .. } => Fault::ListExpired,
         Error::UnknownRevocationStatus => Fault::UnknownList,
         Error::InvalidSignatureForPublicKey => Fault::BadSignature,
-        Error::MaximumPathDepthExceeded | Error::PathLenConstraintViolated => Fault::TooLong,
+        Error::MaximumPathDepthExceeded => Fault::TooLong,
+        Error::PathLenConstraintViolated => Fault::PathTooLong,
         Error::EndEntityUsedAsCa => Fault::InvalidAuthority,
         Error::RequiredEkuNotFoundContext(_) => Fault::BadPurpose,
         _ => Fault::Unspecified,

@@ -4,6 +4,7 @@
 //! certificates ([`super::certificate`]) and no keys ([`super::private_key`]).
 
 /// Tags that are asked for.
+pub const BOOLEAN: u8 = 0x01;
 pub const INTEGER: u8 = 0x02;
 pub const BIT_STRING: u8 = 0x03;
 pub const OCTET_STRING: u8 = 0x04;
@@ -17,6 +18,8 @@ pub const SEQUENCE: u8 = 0x30;
 pub const SET: u8 = 0x31;
 /// `[0] EXPLICIT`, which the version of a certificate has.
 pub const CONTEXT_0: u8 = 0xa0;
+/// `[3] EXPLICIT`, in which its extensions are.
+pub const CONTEXT_3: u8 = 0xa3;
 
 /// One element: its tag and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 //!
 //! In reading order: [`pem`] and [`der`] read files, [`private_key`] and [`credential`] make
 //! certificates with keys of them, [`ciphers`] and [`curves`] evaluate OpenSSL's lists,
-//! [`signature`] checks what a peer has signed, [`chain`] judges certificates, [`client_policy`]
-//! those of clients, [`resumption`] keeps sessions. [`accept`] and [`connect`] shake hands,
-//! [`session`] carries bytes, [`secrets`] lets a tunnel leave.
+//! [`signature`] checks what a peer has signed, [`chain`] judges certificates with [`walk`],
+//! [`client_policy`] those of clients, [`resumption`] keeps sessions. [`accept`] and [`connect`]
+//! shake hands, [`session`] carries bytes, [`secrets`] lets a tunnel leave.
 //!
 //! Files are read elsewhere, and no directive is known here.
 
@@ -27,6 +27,7 @@ mod server_config;
 mod session;
 mod signature;
 mod variables;
+mod walk;
 
 pub use accept::{Accepted, Choice, Fault as AcceptFault, accept};
 pub use chain::{Trust, TrustFault};

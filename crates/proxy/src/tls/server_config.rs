@@ -39,6 +39,9 @@ pub enum Greeting {
     Reject,
 }
 
+/// What may follow the handshake (`NGX_HTTP_ALPN_PROTOS`).
+const ALPN: [&[u8]; 3] = [b"http/1.1", b"http/1.0", b"http/0.9"];
+
 /// The largest record, and the smallest that rustls makes.
 const RECORD_MAX: usize = 16 * 1024;
 const RECORD_MIN: usize = 64;
@@ -64,7 +67,7 @@ impl ServerTerms {
             _ => builder.with_client_cert_verifier(Arc::clone(&self.policy) as _),
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(self.credentials)));
-        config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+        config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
         config.ignore_client_order = self.prefers_own_order;
         config.max_fragment_size = Some(self.record_max.clamp(RECORD_MIN, RECORD_MAX));
         config.enable_secret_extraction = true;

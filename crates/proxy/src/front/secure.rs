@@ -7,7 +7,7 @@ use crate::error_log;
 use crate::h1::validate_host;
 use crate::modules::error_log::Severity;
 use crate::modules::ssl::Demand;
-use crate::request::{Request, Security};
+use crate::request::{Connection, Request, Security};
 use crate::tls::{self, Accepted, Choice, Greeting, Refused};
 use std::rc::Rc;
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 const assert = require('assert');
 const { io } = require('socket.io-client');
 
-const socket = io(process.argv[2], { path: '/chat/', transports: ['polling', 'websocket'] });
+const path = process.argv[3] || '/chat/';
+const socket = io(process.argv[2], { path, transports: ['polling', 'websocket'] });
 const fail = (error) => {
   console.log(`failed ${error}`);
   process.exit(1);

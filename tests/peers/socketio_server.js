@@ -3,7 +3,7 @@ const http = require('http');
 const { Server } = require('socket.io');
 
 const server = http.createServer();
-const io = new Server(server, { path: '/chat/' });
+const io = new Server(server, { path: process.argv[2] || '/chat/' });
 io.on('connection', (socket) => {
   socket.on('say', (value, done) => done(value));
   socket.on('binary', (value, done) => done(value));

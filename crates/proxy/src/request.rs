@@ -15,7 +15,7 @@ use crate::regex::{Captures, Regex};
 use crate::tls;
 use bytes::Bytes;
 use perdura_conf::VariableId;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -209,6 +209,8 @@ pub struct Request {
     /// Values of maps and named captures.
     pub memo: RefCell<HashMap<VariableId, Option<Bytes>>>,
     pub map_depth: std::cell::Cell<u32>,
+    /// `$request_id`, once somebody has asked for it.
+    pub id: OnceCell<Option<[u8; 16]>>,
     pub started: Instant,
     pub body: Body,
     /// Bytes of the body that came from the client, as they were framed.
@@ -270,6 +272,7 @@ impl Request {
             captures: RefCell::default(),
             memo: RefCell::default(),
             map_depth: std::cell::Cell::default(),
+            id: OnceCell::new(),
             started: Instant::now(),
             body: Body::Unread,
             body_bytes_read: 0,

@@ -567,6 +567,19 @@ fn gzip_ratio(request: &Request, out: &mut Vec<u8>) -> bool {
     text(&format!("{}.{:02}", hundredths / 100, hundredths % 100), out)
 }
 
+/// 16 random bytes, the same for all of the request.
+fn request_id(request: &Request, out: &mut Vec<u8>) -> bool {
+    let id = request.id.get_or_init(|| {
+        let mut id = [0; 16];
+        let filled = rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty());
+        filled.is_ok_and(|count| count == id.len()).then_some(id)
+    });
+    match id {
+        Some(id) => id.iter().all(|byte| text(&format!("{byte:02x}"), out)),
+        None => false,
+    }
+}
+
 fn ssl_client_verify(request: &Request, out: &mut Vec<u8>) -> bool {
     let policy = request.server.tls.as_ref().map(|tls| &tls.policy);
     let tls = request.connection.tls();
@@ -651,6 +664,7 @@ const GETTERS: &[(&str, Getter)] = &[
     ("request_body", request_body),
     ("request_completion", |r, out| text(if r.sent.complete { "OK" } else { "" }, out)),
     ("request_filename", filename),
+    ("request_id", request_id),
     ("request_length", |r, out| number(r.length(), out)),
     ("request_method", |r, out| put(Some(&r.method), out) && !r.method.is_empty()),
     ("request_port", |r, out| match r.port {

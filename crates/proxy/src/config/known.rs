@@ -1,5 +1,6 @@
 //! nginx's directives that have no entry in the table: those without meaning here and those that
-//! are not built yet. Silence would be a lie, so each is one or the other.
+//! are not built yet. Silence would be a lie, so each is one or the other, or says what happens
+//! without it.
 
 use perdura_conf::{Arity, Contexts, Entry, Kind};
 
@@ -278,6 +279,47 @@ pub const WITHOUT_MEANING: &[Entry] = &[
     ),
 ];
 
+/// Accepted where nginx accepts them, with a warning: what they ask for is not there, and whoever
+/// wrote the line must know what happens instead. Their values are not looked at.
+pub const WITHOUT_EFFECT: &[Entry] = &[
+    idle(
+        "http2",
+        HTTP_SERVER,
+        Arity::exactly(1),
+        "on | off",
+        "HTTP/2 is not spoken yet, and clients use HTTP/1.1",
+    ),
+    idle(
+        "http2_max_concurrent_streams",
+        HTTP_SERVER,
+        Arity::exactly(1),
+        "number",
+        "HTTP/2 is not spoken yet, and clients use HTTP/1.1",
+    ),
+    idle(
+        "load_module",
+        Contexts::MAIN,
+        Arity::exactly(1),
+        "file",
+        "modules of nginx cannot be loaded; those that are built in need no line, and what is \
+         used of another one is a fault where it stands",
+    ),
+    idle(
+        "ssl_stapling_responder",
+        HTTP_SERVER,
+        Arity::exactly(1),
+        "url",
+        "responses are not fetched yet; name one with \"ssl_stapling_file\"",
+    ),
+    idle(
+        "ssl_stapling_verify",
+        HTTP_SERVER,
+        Arity::exactly(1),
+        "on | off",
+        "responses are not fetched yet, and the one of \"ssl_stapling_file\" is sent as it is",
+    ),
+];
+
 const HTTP_SERVER: Contexts = Contexts::HTTP.or(Contexts::SERVER);
 const ALL: Contexts = HTTP_SERVER.or(Contexts::LOCATION);
 
@@ -323,8 +365,6 @@ pub const NOT_YET: &[&str] = &[
     "google_perftools_profiles",
     "grpc_pass",
     "hls",
-    "http2",
-    "http2_max_concurrent_streams",
     "http3",
     "image_filter",
     "js_import",
@@ -333,7 +373,6 @@ pub const NOT_YET: &[&str] = &[
     "keepalive_min_timeout",
     "least_time",
     "lingering_close",
-    "load_module",
     "log_subrequest",
     "mail",
     "max_errors",
@@ -398,8 +437,6 @@ pub const NOT_YET: &[&str] = &[
     "ssl_ocsp",
     "ssl_ocsp_cache",
     "ssl_ocsp_responder",
-    "ssl_stapling_responder",
-    "ssl_stapling_verify",
     "state",
     "sticky",
     "sticky_cookie_insert",

@@ -21,6 +21,8 @@ pub struct Listen {
     pub default_server: bool,
     /// Connections speak TLS.
     pub ssl: bool,
+    /// HTTP/2 was asked for, which is not spoken yet.
+    pub http2: Option<Word>,
     pub backlog: Option<u32>,
     pub rcvbuf: Option<u64>,
     pub sndbuf: Option<u64>,
@@ -48,6 +50,7 @@ impl Value for Listen {
             address: args[0].clone(),
             default_server: false,
             ssl: false,
+            http2: None,
             backlog: None,
             rcvbuf: None,
             sndbuf: None,
@@ -71,16 +74,7 @@ impl Listen {
         let text = word.text();
         let (name, value) = text.split_once('=').unwrap_or((&text, ""));
         let invalid = |what: &str| Fault::new(word.place, format!("invalid {what} \"{text}\""));
-        let bare = matches!(
-            name,
-            "default_server"
-                | "default"
-                | "bind"
-                | "reuseport"
-                | "deferred"
-                | "proxy_protocol"
-                | "ssl"
-        );
+        let bare = BARE.contains(&name);
         let valued = matches!(
             name,
             "backlog" | "rcvbuf" | "sndbuf" | "ipv6only" | "fastopen" | "so_keepalive"
@@ -88,12 +82,11 @@ impl Listen {
         if (bare && text != name) || (valued && text == name) {
             return Err(invalid("parameter"));
         }
-        if !matches!(name, "default_server" | "default" | "proxy_protocol" | "ssl") {
+        if !matches!(name, "default_server" | "default" | "proxy_protocol" | "ssl" | "http2") {
             self.socket_options = true;
         }
         match name {
             "default_server" | "default" => self.default_server = true,
-            "bind" => {}
             "ssl" => self.ssl = true,
             "backlog" => {
                 let backlog = count(value).filter(|&backlog| backlog > 0);
@@ -123,10 +116,12 @@ impl Listen {
                     Fault::new(word.place, message).hint("write on, off or idle:interval:count")
                 })?);
             }
+            "bind" => {}
             "reuseport" => self.reuseport = true,
             "deferred" => self.deferred = true,
             "proxy_protocol" => self.proxy_protocol = true,
-            "http2" | "quic" | "accept_filter" | "setfib" | "multipath" => {
+            "http2" => self.http2 = Some(word.clone()),
+            "quic" | "accept_filter" | "setfib" | "multipath" => {
                 return Err(Fault::new(
                     word.place,
                     format!("the \"{name}\" parameter of \"listen\" is not supported yet"),
@@ -137,6 +132,18 @@ impl Listen {
         Ok(())
     }
 }
+
+/// Parameters that take no value.
+const BARE: [&str; 8] = [
+    "default_server",
+    "default",
+    "bind",
+    "reuseport",
+    "deferred",
+    "proxy_protocol",
+    "ssl",
+    "http2",
+];
 
 /// A number that the system takes.
 fn count(text: &str) -> Option<u32> {

@@ -56,6 +56,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("request_body", "The request's body, where it was read into memory."),
     ("request_completion", "`OK` where the request was answered completely, else empty."),
     ("request_filename", "The file that the request means, by `root` or `alias` and path."),
+    ("request_id", "16 random bytes in hexadecimal, the same for all of a request."),
     ("request_length", "Bytes of the request: line, head and body."),
     ("request_method", "The method of the request."),
     ("request_port", "The port that the request names, if it does."),

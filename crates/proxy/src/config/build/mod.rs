@@ -233,12 +233,18 @@ impl<'a> Builder<'a> {
             let notice = || Fault::notice(place, format!("\"{name}\" has no effect: {}", idle.doc));
             return check_entry(idle, statement, context).err().unwrap_or_else(notice);
         }
+        if let Some(idle) = known::WITHOUT_EFFECT.iter().find(|entry| entry.name == name) {
+            let warning =
+                || Fault::warning(place, format!("\"{name}\" has no effect: {}", idle.doc));
+            return check_entry(idle, statement, context).err().unwrap_or_else(warning);
+        }
         let family = known::NOT_YET_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         if family || known::NOT_YET.contains(&&*name) {
             return Fault::new(place, format!("directive \"{name}\" is not supported yet"))
                 .hint("the manual lists what is; take the line out if the rest is enough");
         }
         let all = entries.iter().map(|(_, entry)| entry).chain(known::WITHOUT_MEANING);
+        let all = all.chain(known::WITHOUT_EFFECT);
         let all = all.map(|entry| entry.name).chain(known::NOT_YET.iter().copied());
         perdura_conf::unknown_directive(statement, all)
     }

@@ -42,6 +42,7 @@ impl Builder<'_> {
                 self.place(placed, Address::Inet(address), None, &mut list);
             }
             for written in &placed.listens {
+                self.warn_of_http2(written);
                 for address in self.listen_addresses(written) {
                     self.place(placed, address, Some(written), &mut list);
                 }
@@ -74,6 +75,14 @@ impl Builder<'_> {
             })
             .collect();
         (sockets, endpoints)
+    }
+
+    fn warn_of_http2(&mut self, written: &Written) {
+        if let Some(word) = &written.http2 {
+            let message =
+                "\"http2\" has no effect: HTTP/2 is not spoken yet, and clients use HTTP/1.1";
+            self.faults.push(Fault::warning(word.place, message));
+        }
     }
 
     fn place(

@@ -13,9 +13,11 @@ use perdura_conf::errno_text;
 use perdura_proxy::control::{self, ToWorker};
 use perdura_proxy::{Config, Inheritance, Options, Severity, run_worker};
 use perdura_tunnel::Table;
+use rustix::io::Errno;
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, WaitStatus, prlimit, set_dumpable_behavior, setrlimit,
 };
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities};
 
 use super::logs::Logs;
 use super::owned::Owned;
@@ -190,12 +192,32 @@ fn settle(birth: &Birth<'_>) -> Result<(), String> {
     let _ = process::set_title(TITLE);
     let process = birth.config.process();
     if let (Some((uid, gid)), true) = (process.user, rustix::process::geteuid().is_root()) {
-        process::become_user(uid, gid, &process.groups).map_err(|error| error.to_string())?;
+        let kept = match process.binds_transparently {
+            true => CapabilitySet::NET_RAW,
+            false => CapabilitySet::empty(),
+        };
+        become_user((uid, gid), &process.groups, kept)?;
         // The worker shares the descriptors of a master that is root: another process of its user
         // must not look into it. (`setuid` has the kernel do this, unless `fs.suid_dumpable` says
         // otherwise.)
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|errno| failed("prctl(PR_SET_DUMPABLE)", errno.into()))?;
+    }
+    Ok(())
+}
+
+/// Becomes another user, who keeps no more than these capabilities, as nginx's workers do.
+fn become_user((uid, gid): (u32, u32), groups: &[u32], kept: CapabilitySet) -> Result<(), String> {
+    let failed = |what: &str, errno: Errno| format!("{what} failed {}", errno_text(&errno.into()));
+    let keeps = !kept.is_empty();
+    if keeps {
+        set_keep_capabilities(true).map_err(|errno| failed("prctl(PR_SET_KEEPCAPS)", errno))?;
+    }
+    process::become_user(uid, gid, groups).map_err(|error| error.to_string())?;
+    if keeps {
+        let inheritable = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: kept, permitted: kept, inheritable };
+        set_capabilities(None, sets).map_err(|errno| failed("capset()", errno))?;
     }
     Ok(())
 }

@@ -1,5 +1,9 @@
 //! Grammars of arguments that several modules share.
 
+mod bind;
+
+pub use bind::Bind;
+
 use crate::cidr::{Cidr, Read};
 use crate::modules::error_log::Severity;
 use perdura_conf::{Arity, Fault, Number, Reader, Size, Template, Value, Word};

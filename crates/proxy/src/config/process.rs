@@ -19,9 +19,11 @@ pub struct Process {
     pub upgrade_start_timeout_ms: u64,
     /// The user and group numbers that the worker takes, when `user` is given.
     pub user: Option<(u32, u32)>,
-    /// All groups of that user by its name, looked up when the configuration is read: what the worker's start
-    /// had to wait for would stop every tunnel.
+    /// All groups of that user by its name, looked up when the configuration is read: what the
+    /// worker's start had to wait for would stop every tunnel.
     pub groups: Vec<u32>,
+    /// Some connection to an upstream comes from an address that may be another machine's.
+    pub binds_transparently: bool,
     pub pid: PathBuf,
     /// What relative paths are relative to.
     pub prefix: PathBuf,

@@ -3,15 +3,12 @@
 //! What is done with them stands in `upstream/` (the exchange) and `outgoing.rs` (the request that
 //! is sent).
 
-use crate::cidr::parse_address;
-use crate::grammar::{Buffers, ComputedSize, TempPath, invalid_parameter};
+use crate::grammar::{Bind, Buffers, ComputedSize, TempPath};
 use crate::regex::{Case, Regex};
 use perdura_conf::{
     Arity, Each, Fault, Flag, Number, Reader, Size, Statement, Template, Text, Time, Value, Word,
     directives,
 };
-
-use std::net::SocketAddr;
 
 directives! {
     /// Passes requests to this server, or to the `upstream` group of that name. Without a URI part
@@ -103,7 +100,10 @@ directives! {
     proxy_socket_keepalive: Flag = "off", in HTTP | SERVER | LOCATION;
 
     /// Connects to upstreams from this address, with a port or without; `off` takes back what an
-    /// outer block says. An address that a variable gives and that is none is not used.
+    /// outer block says. An address that a variable gives and that is none is not used. With
+    /// `transparent` it may be another machine's, such as the client's (`$remote_addr`), if the
+    /// system's routes lead the answers back here; a worker that runs as another user keeps the
+    /// right to do so (`CAP_NET_RAW`) when a `transparent` stands in the file at its start.
     proxy_bind: Option<Bind> = "", in HTTP | SERVER | LOCATION;
 
     /// Asks the upstream by this method instead of the client's.
@@ -150,48 +150,6 @@ impl Value for Pass {
         }
         let template = Template::compile(&word, reader.names)?;
         Ok(Self { word, template })
-    }
-}
-
-/// `address [transparent]`, or `off`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bind {
-    Off,
-    To { address: Template, transparent: bool },
-}
-
-impl Value for Bind {
-    const SYNTAX: &'static str = "address [transparent] | off";
-    const ARITY: Arity = Arity::between(1, 2);
-
-    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        if let [word] = args
-            && word.is("off")
-        {
-            return Ok(Self::Off);
-        }
-        let transparent = match args.get(1) {
-            None => false,
-            Some(word) if word.is("transparent") => true,
-            Some(word) => return Err(invalid_parameter(word)),
-        };
-        let address = Template::compile(&args[0], reader.names)?;
-        if let Some(text) = address.constant()
-            && Self::address(text).is_none()
-        {
-            let message = format!("invalid address \"{}\"", args[0].text());
-            return Err(Fault::new(args[0].place, message));
-        }
-        Ok(Self::To { address, transparent })
-    }
-}
-
-impl Bind {
-    /// `address` or `address:port`; without a port the system chooses one.
-    pub fn address(text: &[u8]) -> Option<SocketAddr> {
-        let text = std::str::from_utf8(text).ok()?;
-        let ip = parse_address(text).map(|ip| SocketAddr::new(ip, 0));
-        ip.or_else(|| text.parse().ok())
     }
 }
 

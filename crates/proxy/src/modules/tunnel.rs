@@ -10,6 +10,7 @@
 //! ```
 
 use crate::cidr::{Cidr, Read};
+use crate::grammar::Bind;
 use crate::guard::{Rule, To};
 use perdura_conf::{
     Arity, Each, Fault, Flag, Number, Reader, Size, Template, Time, Value, Word, directives,
@@ -60,7 +61,8 @@ directives! {
     tunnel_next_upstream_timeout: Time = "0", in HTTP | SERVER | LOCATION;
 
     /// The address that connections to upstreams come from; it may hold variables. `off` takes back
-    /// the outer block's.
+    /// the outer block's. With `transparent` it may be another machine's, such as the client's
+    /// (`$remote_addr`), if the system's routes lead the answers back here.
     tunnel_bind: Bind = "off", in HTTP | SERVER | LOCATION;
 
     /// Lets the system probe idle connections to the upstream (`SO_KEEPALIVE`).
@@ -198,48 +200,6 @@ impl Value for NextUpstream {
     }
 }
 
-/// Where connections to upstreams come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bind {
-    Off,
-    To(Template),
-}
-
-impl Value for Bind {
-    const SYNTAX: &'static str = "address | off";
-    const ARITY: Arity = Arity::between(1, 2);
-
-    fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        if let Some(second) = args.get(1) {
-            return Err(match &*second.text() {
-                "transparent" => {
-                    Fault::new(second.place, "the \"transparent\" parameter is not supported yet")
-                }
-                other => Fault::new(second.place, format!("invalid parameter \"{other}\"")),
-            });
-        }
-        let word = &args[0];
-        if word.is("off") {
-            return Ok(Self::Off);
-        }
-        let template = Template::compile(word, reader.names)?;
-        match template.constant().map(bind_address) {
-            Some(None) => {
-                Err(Fault::new(word.place, format!("invalid address \"{}\"", word.text())))
-            }
-            _ => Ok(Self::To(template)),
-        }
-    }
-}
-
-/// Reads an address to come from, with a port or without.
-pub fn bind_address(text: &[u8]) -> Option<std::net::SocketAddr> {
-    let text = std::str::from_utf8(text).ok()?;
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let ip = bare.parse().map(|ip| std::net::SocketAddr::new(ip, 0));
-    ip.or_else(|_| text.parse()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,15 +212,5 @@ mod tests {
         for text in ["", "0", "65536", "80,", "9-8", "a", "-1", "+80", "1-2-3"] {
             assert_eq!(ports(text), None, "{text:?}");
         }
-    }
-
-    #[test]
-    fn addresses_to_come_from() {
-        let text = |text: &str| bind_address(text.as_bytes()).map(|address| address.to_string());
-        assert_eq!(text("127.0.0.1").as_deref(), Some("127.0.0.1:0"));
-        assert_eq!(text("127.0.0.1:80").as_deref(), Some("127.0.0.1:80"));
-        assert_eq!(text("[::1]").as_deref(), Some("[::1]:0"));
-        assert_eq!(text("::1").as_deref(), Some("[::1]:0"));
-        assert_eq!(text("localhost"), None);
     }
 }

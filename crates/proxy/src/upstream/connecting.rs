@@ -1,5 +1,6 @@
 //! What came of trying to connect to an upstream, for the log and for whoever tries the next one.
 
+use super::local::LocalFault;
 use crate::config::Address;
 use crate::error_log;
 use crate::modules::error_log::Severity;
@@ -42,6 +43,11 @@ pub fn judge<T>(
             Err(Unconnected::Own)
         }
         Ok(Err(error)) => {
+            if let Some(fault) = local_fault(&error) {
+                let message = format!("{fault} while connecting to upstream");
+                error_log::upstream(request, fault.severity, &message, url);
+                return Err(Unconnected::Own);
+            }
             let reason = crate::errno_text(&error);
             let to = match peer {
                 Address::Unix(path) => format!(" to unix:{}", path.display()),
@@ -58,6 +64,11 @@ pub fn judge<T>(
             Err(Unconnected::TimedOut)
         }
     }
+}
+
+/// The system refused the near end's address.
+fn local_fault(error: &io::Error) -> Option<&LocalFault> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// No other peer could be reached either.

@@ -1,12 +1,11 @@
 //! A connection to an upstream server, and the lease on the peer that it counts for.
 
+use super::local::Local;
 use crate::channel::Channel;
 use crate::config::Address;
 use crate::upstream::{Group, Outcome, Released, Scheme};
 use bytes::BytesMut;
-use rustix::fd::BorrowedFd;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,27 +60,6 @@ impl Upstream {
             made: Instant::now(),
             is_reused: false,
         })
-    }
-}
-
-/// An address of this machine to connect from.
-#[derive(Clone, Copy, Debug)]
-pub struct Local {
-    pub address: SocketAddr,
-    /// The address may be another machine's, whose packets come back here by the system's rules.
-    pub transparent: bool,
-}
-
-impl Local {
-    fn prepare(self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        if self.transparent {
-            let raw = socket2::SockRef::from(&socket);
-            match self.address {
-                SocketAddr::V4(_) => raw.set_ip_transparent_v4(true)?,
-                SocketAddr::V6(_) => raw.set_ip_transparent_v6(true)?,
-            }
-        }
-        Ok(rustix::net::bind(socket, &self.address)?)
     }
 }
 

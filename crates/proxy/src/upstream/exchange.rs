@@ -2,8 +2,8 @@
 //! what the answer becomes.
 
 use super::connecting::{self, Unconnected};
-use super::connection::Local;
 use super::converse::{self, Conversation, Failure};
+use super::local::Local;
 use super::outgoing::{self, Heading, To};
 use super::pool::Kin;
 use super::resolve::{self, Unresolved};
@@ -16,7 +16,7 @@ use crate::front::body::{self, BodyFault};
 use crate::front::serve::has_body;
 use crate::h1::{ResponseHead, same_name};
 use crate::modules::error_log::Severity;
-use crate::modules::proxy::{Bind, NextUpstream};
+use crate::modules::proxy::NextUpstream;
 use crate::request::{Attempt, Body, Request};
 use crate::response::Response;
 use crate::tls::{AcceptFault, Dialling, Unsecured};
@@ -201,20 +201,6 @@ fn obey_limit_rate(request: &mut Request, head: &ResponseHead) {
     request.limit_rate = rate.or(request.limit_rate);
 }
 
-/// The address to connect from (`proxy_bind`).
-fn local_address(request: &Request) -> Option<Local> {
-    let Some(Bind::To { address, transparent }) = &request.location.proxy.proxy_bind else {
-        return None;
-    };
-    let text = request.value(address);
-    let found = Bind::address(&text);
-    if found.is_none() && !text.is_empty() {
-        let message = format!("invalid local address \"{}\"", String::from_utf8_lossy(&text));
-        error_log::request(request, Severity::Error, &message);
-    }
-    found.map(|address| Local { address, transparent: *transparent })
-}
-
 /// Finds the addresses of a name that only a resolver knows.
 async fn aim(
     client: &Client,
@@ -292,7 +278,8 @@ async fn try_peers(
             turn = aim.group.turn(request);
             failure.was_reused = false;
         }
-        request.attempt().status = Some(failure.status);
+        // What this process lacks is no answer of an upstream, as in nginx's log.
+        request.attempt().status = (failure.bit != NextUpstream::OWN).then_some(failure.status);
         let time_max = request.location.proxy.proxy_next_upstream_timeout.0;
         let late = time_max > 0 && began.elapsed() >= Duration::from_millis(time_max);
         if left == 0 || late || !may_retry(request, &failure) {
@@ -501,7 +488,8 @@ async fn connect(
         }
     };
     let limit = Duration::from_millis(request.location.proxy.proxy_connect_timeout.0);
-    let local = local_address(request);
+    let bind = request.location.proxy.proxy_bind.as_ref();
+    let local = bind.and_then(|bind| Local::of(request, bind));
     let connecting = tokio::time::timeout(limit, Upstream::connect(peer, local, begun));
     let watches = !request.location.proxy.proxy_ignore_client_abort.0;
     let connected = tokio::select! {

@@ -15,6 +15,7 @@ mod cookies;
 mod exchange;
 mod group;
 mod incoming;
+mod local;
 mod outgoing;
 mod pass;
 mod pool;

@@ -4,6 +4,7 @@
 //! made: what the client has sent too early waits where it is.
 
 use super::connecting::{self, Unconnected};
+use super::local::Local;
 use super::outgoing::{To, computed_target};
 use super::resolve::{self, Unresolved};
 use super::{Authority, Group, Host, Lease, Outcome, Passed, Released, Upstream};
@@ -13,7 +14,6 @@ use crate::error_log;
 use crate::front::Client;
 use crate::guard::{Denied, Guard};
 use crate::modules::error_log::Severity;
-use crate::modules::tunnel::{Bind, bind_address};
 use crate::request::{Attempt, Request};
 use crate::response::Response;
 use crate::upgrade::{self, Ends};
@@ -262,7 +262,7 @@ async fn dial(
             let message = "upstream server temporarily disabled while connecting to upstream";
             error_log::upstream(request, Severity::Warn, message, &shown);
         }
-        request.attempt().status = Some(status);
+        request.attempt().status = Some(status).filter(|_| !matches!(why, Unconnected::Own));
         let time_max = settings.tunnel_next_upstream_timeout.0;
         let late = time_max > 0 && began.elapsed() >= Duration::from_millis(time_max);
         if left == 0 || late || !wanted {
@@ -290,7 +290,7 @@ async fn connect(
 ) -> Result<Result<Box<Upstream>, Denied>, Unconnected> {
     let settings = &request.location.settings.tunnel;
     let limit = Duration::from_millis(settings.tunnel_connect_timeout.0);
-    let bind = bind_of(request, &settings.tunnel_bind);
+    let bind = Local::of(request, &settings.tunnel_bind);
     let sizes = (settings.tunnel_socket_rcvbuf, settings.tunnel_socket_sndbuf);
     let connecting = tokio::time::timeout(limit, reach(request, (peer, trust), bind, sizes));
     let connected = tokio::select! {
@@ -310,25 +310,11 @@ async fn connect(
     Ok(reached)
 }
 
-/// The address to come from. One that cannot be read is left out, as nginx leaves it out.
-fn bind_of(request: &Request, bind: &Bind) -> Option<SocketAddr> {
-    let Bind::To(template) = bind else {
-        return None;
-    };
-    let text = request.value(template);
-    let address = bind_address(&text);
-    if address.is_none() && !text.is_empty() {
-        let message = format!("invalid local address \"{}\"", String::from_utf8_lossy(&text));
-        error_log::request(request, Severity::Error, &message);
-    }
-    address
-}
-
 /// Makes the connection; it may turn out to lead to this proxy itself.
 async fn reach(
     request: &Request,
     (peer, trust): (&Address, Trust),
-    bind: Option<SocketAddr>,
+    bind: Option<Local>,
     (rcvbuf, sndbuf): (Option<Size>, Option<Size>),
 ) -> io::Result<Result<Box<Upstream>, Denied>> {
     use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
@@ -340,8 +326,8 @@ async fn reach(
         if let Some(bytes) = sndbuf {
             set_socket_send_buffer_size(socket, size(bytes))?;
         }
-        if let (Some(address), Address::Inet(_)) = (bind, peer) {
-            rustix::net::bind(socket, &address)?;
+        if let (Some(local), Address::Inet(_)) = (bind, peer) {
+            local.prepare(socket)?;
         }
         Ok(())
     };

@@ -4,6 +4,7 @@ use super::http::{Scope, Shared};
 use super::program::Around;
 use super::{Blocks, Builder, nowhere, set_scope};
 use crate::config::{Alias, Location, Locations, Match, Replaces};
+use crate::grammar::Bind;
 use crate::modules::scope;
 use crate::regex::{Case, Regex};
 use crate::upstream::{Pass, Tunnel};
@@ -83,6 +84,11 @@ impl Builder<'_> {
             self.error_targets(written.error_log.error_log.as_ref(), Some(&outer.error_logs));
         let logs_written = outer.logs_written || written.log.access_log.is_some();
         self.trusted(&mut written.realip);
+        let binds = [
+            written.proxy.proxy_bind.as_ref().and_then(Option::as_ref),
+            written.tunnel.tunnel_bind.as_ref(),
+        ];
+        self.binds_transparently |= binds.into_iter().flatten().any(Bind::is_transparent);
         let alias = match written.core.root {
             Some(_) => None,
             None => outer.alias.clone(),

@@ -75,6 +75,7 @@ pub fn build(world: &dyn World, options: &Options) -> Built {
         zones: Zones::default(),
         upstream_zones: Vec::new(),
         set_variables: HashSet::new(),
+        binds_transparently: false,
     };
     let config = builder.main(&document.statements);
     // Nested blocks are read after the settings around them; people read from top to bottom.
@@ -107,6 +108,7 @@ struct Builder<'a> {
     /// The grammar has found faults already.
     has_unread: bool,
     logs: Vec<Arc<LogFile>>,
+    binds_transparently: bool,
     zones: Zones,
     upstream_zones: Vec<crate::modules::upstream::Zone>,
     /// Variables that some `set` gives a value.
@@ -287,6 +289,7 @@ impl<'a> Builder<'a> {
             upgrade_start_timeout_ms: main.upgrade_start_timeout.0,
             user,
             groups,
+            binds_transparently: self.binds_transparently,
             pid: self.options.prefix.join(path_of(pid)),
             prefix: self.options.prefix.clone(),
             error_logs,

@@ -1,10 +1,10 @@
 //! Tunnels come from the other master's worker.
 //!
 //! ```text
-//!       Offer           Batch, Prepared ...      Go            Live
-//!  No ---------> Offered -------------> Offered -----> Going --------> No
-//!   ^              | late, Abort, peer gone, worker's end     |  worker's end: asked again
-//!   +--------------+ (nothing has happened)                   +--> Going
+//!       Offer       Batch, Prepared, ...  Frozen, Verified      Go            Live
+//!  No ---------> Offered ---------------------------> Offered -----> Going --------> No
+//!   ^              | late, Abort, peer gone, worker's end               |  worker's end:
+//!   +--------------+ (nothing has happened)                             +--> Going, asked again
 //! ```
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -25,12 +25,15 @@ pub enum Coming {
         /// What came so far. The worker owns the descriptors.
         tunnels: Vec<(u64, RawFd, RawFd)>,
         until: Instant,
+        /// How many of them had ended where they were when they were looked at again.
+        ended: u32,
     },
     /// They are ours, whatever happens.
     Going {
         table: Owned,
         tunnels: Vec<(u64, RawFd, RawFd)>,
         since: Instant,
+        ended: u32,
     },
 }
 
@@ -73,14 +76,14 @@ impl Master {
         };
         if matches!(link.coming, Coming::No) {
             let until = Instant::now() + WORD_TIME_MAX;
-            link.coming = Coming::Offered { table, tunnels: Vec::new(), until };
+            link.coming = Coming::Offered { table, tunnels: Vec::new(), until, ended: 0 };
         }
     }
 
     pub(super) fn take_batch(&mut self, names: &[u64], with: Vec<OwnedFd>) {
         let Some(link) = &mut self.link else { return };
         let socket = link.socket().number();
-        let (Coming::Offered { table, tunnels, until }, Place::Living(worker)) =
+        let (Coming::Offered { table, tunnels, until, .. }, Place::Living(worker)) =
             (&mut link.coming, &self.worker)
         else {
             // The descriptors close here: they were never used.
@@ -121,12 +124,43 @@ impl Master {
         }
     }
 
+    /// Nobody reads them any more.
+    pub(super) fn look_again(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let Coming::Offered { until, .. } = &mut link.coming else {
+            return self.say_to_peer(&Word::Abort);
+        };
+        *until = Instant::now() + WORD_TIME_MAX;
+        self.tell(&ToWorker::Verify);
+    }
+
+    /// The worker has looked at them once more.
+    pub(super) fn looked_again(&mut self, refused: Vec<u64>, ended: u32) {
+        let Some(link) = &mut self.link else { return };
+        match &mut link.coming {
+            Coming::No => {}
+            // More than one word tells: this is no move.
+            Coming::Offered { .. } if refused.len() > BATCH_MAX => {
+                self.logs.line(Severity::Error, "too many tunnels have changed while they came");
+                self.forget_coming();
+                self.say_to_peer(&Word::Abort);
+            }
+            Coming::Offered { tunnels, ended: count, .. } => {
+                tunnels.retain(|(name, ..)| !refused.contains(name));
+                *count = ended;
+                self.say_to_peer(&Word::Verified { refused });
+            }
+            // Asked again: what is refused now is lost, and counted as that.
+            Coming::Going { ended: count, .. } => *count = ended,
+        }
+    }
+
     /// The other master has let them go.
     pub(super) fn take_over(&mut self) {
         let Some(link) = &mut self.link else { return };
         match std::mem::replace(&mut link.coming, Coming::No) {
-            Coming::Offered { table, tunnels, .. } => {
-                link.coming = Coming::Going { table, tunnels, since: Instant::now() };
+            Coming::Offered { table, tunnels, ended, .. } => {
+                link.coming = Coming::Going { table, tunnels, since: Instant::now(), ended };
                 self.tell(&ToWorker::Go);
             }
             // Our worker died meanwhile, and what it had prepared was dropped: they stay there.
@@ -141,16 +175,14 @@ impl Master {
     /// They are live.
     pub(super) fn live(&mut self, count: u32) {
         let Some(link) = &mut self.link else { return };
-        let Coming::Going { tunnels, since, .. } = std::mem::replace(&mut link.coming, Coming::No)
-        else {
-            return;
-        };
+        let coming = std::mem::replace(&mut link.coming, Coming::No);
+        let Coming::Going { tunnels, since, ended, .. } = coming else { return };
         let text = format!(
             "adopted {count} tunnels of {} process {} in {} ms, {} dropped",
             if link.is_program() { "master" } else { "worker" },
             link.peer_pid(),
             since.elapsed().as_millis(),
-            tunnels.len().saturating_sub(count as usize),
+            tunnels.len().saturating_sub(count as usize + ended as usize),
         );
         self.logs.line(Severity::Notice, &text);
         self.say_to_peer(&Word::Live { count });
@@ -189,6 +221,7 @@ impl Master {
             })
             .collect();
         orders.iter().for_each(|order| self.tell(order));
+        self.tell(&ToWorker::Verify);
         self.tell(&ToWorker::Go);
     }
 }

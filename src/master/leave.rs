@@ -1,15 +1,20 @@
 //! Tunnels leave for the other master's worker.
 //!
 //! ```text
-//!       draining, peer serves     Frozen       every batch Prepared     Live        GaveUp    Thawed
-//!  No ----------------------> Freezing --> Sending -------------> Going --> Releasing --> Thawing --> No
-//!   ^                            |            | late, Abort, peer gone |
-//!   +----------------------------+------------+ (all stays)            | peer gone, Abort: taken back
+//!     draining, peer serves     every batch Prepared     Frozen          Verified      Live
+//!  No --------------> Sending ------------> Freezing -------> Verifying ------> Going ----+
+//!   ^                    | late, Abort, peer |  gone             |                |       |
+//!   +--------------------+-------------------+-------------------+  peer gone,    |       |
+//!   |                        (all stays)                            Abort:        |       |
+//!   +--------------------------------------------------------------- taken back --+       |
+//!   |              Thawed           GaveUp                                                |
+//!   +----- Thawing <------ Releasing <----------------------------------------------------+
 //! ```
 //!
-//! Until `Go` the tunnels are ours, behind it they are the other's: so behind it nothing gives them
-//! back but the end of *all* its processes, which the socket shows, or its word that it had dropped
-//! them before it heard `Go`. At every moment at most one worker reads.
+//! The tunnels stand still from `Frozen` to `Live` only: what takes time happens before, while they
+//! are served. Until `Go` they are ours, behind it they are the other's: so behind it nothing gives
+//! them back but the end of *all* its processes, which the socket shows, or its word that it had
+//! dropped them before it heard `Go`. At every moment at most one worker reads.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,9 +31,6 @@ use super::{Ending, Master, Place};
 /// Where a move stands.
 pub enum Leaving {
     No,
-    Freezing {
-        since: Instant,
-    },
     Sending {
         since: Instant,
         /// When the peer is too slow with its answer.
@@ -40,32 +42,57 @@ pub enum Leaving {
         /// Prepared there.
         gone: Vec<u64>,
     },
-    Going {
+    Freezing {
         since: Instant,
+        until: Instant,
+        gone: Vec<u64>,
+    },
+    Verifying {
+        times: Times,
+        until: Instant,
+        gone: Vec<u64>,
+    },
+    Going {
+        times: Times,
         gone: Vec<u64>,
     },
     Releasing {
-        since: Instant,
+        times: Times,
         gone: Vec<u64>,
         told: usize,
     },
     Thawing {
-        since: Instant,
+        times: Times,
         gone: Vec<u64>,
     },
+}
+
+/// When a move began, and when nobody read the tunnels.
+#[derive(Clone, Copy)]
+pub struct Times {
+    since: Instant,
+    frozen: Instant,
+    /// When they went on there; at first, when they were frozen.
+    live: Instant,
 }
 
 impl Leaving {
     pub fn deadline(&self) -> Option<Instant> {
         match self {
-            Leaving::Freezing { since } => Some(*since + STEP_TIME_MAX),
-            Leaving::Sending { until, .. } => Some(*until),
+            Leaving::Sending { until, .. }
+            | Leaving::Freezing { until, .. }
+            | Leaving::Verifying { until, .. } => Some(*until),
             _ => None,
         }
     }
 
     pub fn is_going(&self) -> bool {
         matches!(self, Leaving::Going { .. })
+    }
+
+    /// Whether everything can still stay as it was.
+    fn is_open(&self) -> bool {
+        self.deadline().is_some()
     }
 }
 
@@ -76,8 +103,8 @@ enum Checked {
     Yes,
 }
 
-/// How long a step of a move may take: the worker's freeze, the peer's answer to a batch. The tunnels
-/// stand still meanwhile.
+/// How long a step of a move may take: the worker's freeze, the peer's answer to a batch, its second
+/// look, while which the tunnels stand still.
 const STEP_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How many batches are under way: enough that neither master waits for the other while its worker
@@ -99,15 +126,18 @@ impl Master {
         if self.leave_at().is_none_or(|at| at > Instant::now()) {
             return;
         }
-        if self.tunnels_to_leave().next().is_none() {
-            if let Some(link) = &mut self.link {
-                link.rest_until = Instant::now() + REST;
-            }
+        let left: Vec<_> = self.tunnels_to_leave().collect();
+        let Some(link) = &mut self.link else { return };
+        let since = Instant::now();
+        if left.is_empty() {
+            link.rest_until = since + REST;
             return;
         }
-        self.tell(&ToWorker::Freeze);
-        if let Some(link) = &mut self.link {
-            link.leaving = Leaving::Freezing { since: Instant::now() };
+        let (sent, gone) = (VecDeque::new(), Vec::new());
+        link.leaving = Leaving::Sending { since, until: since + STEP_TIME_MAX, left, sent, gone };
+        match link.say(&Word::Offer, &[self.table.fd().as_fd()]) {
+            Ok(()) => self.send_batches(),
+            Err(_) => self.abort_leaving("they cannot be offered"),
         }
     }
 
@@ -126,21 +156,6 @@ impl Master {
         all.filter(move |(name, _)| !refused.is_some_and(|refused| refused.contains(name)))
     }
 
-    /// The worker reads no more: everything is sent, a batch at a time.
-    pub(super) fn frozen(&mut self) {
-        let left: Vec<_> = self.tunnels_to_leave().collect();
-        let Some(link) = &mut self.link else {
-            return self.thaw(Checked::No);
-        };
-        let Leaving::Freezing { since } = link.leaving else { return };
-        let (sent, gone) = (VecDeque::new(), Vec::new());
-        link.leaving = Leaving::Sending { since, until: since + STEP_TIME_MAX, left, sent, gone };
-        match link.say(&Word::Offer, &[self.table.fd().as_fd()]) {
-            Ok(()) => self.send_batches(),
-            Err(_) => self.abort_leaving("they cannot be offered"),
-        }
-    }
-
     /// The oldest batch is prepared, but for what was refused.
     pub(super) fn batch_prepared(&mut self, not_taken: Vec<u64>) {
         let Some(link) = &mut self.link else { return };
@@ -152,7 +167,7 @@ impl Master {
         self.send_batches();
     }
 
-    /// Sends as much as may be under way; when nothing is left to wait for, all is let go.
+    /// Sends as much as may be under way; when nothing is left to wait for, the worker freezes.
     fn send_batches(&mut self) {
         let Some(link) = &mut self.link else { return };
         let Leaving::Sending { left, sent, .. } = &mut link.leaving else { return };
@@ -163,7 +178,7 @@ impl Master {
             next.push(batch);
         }
         if sent.is_empty() {
-            return self.let_go();
+            return self.freeze();
         }
         for batch in next {
             let legs: Vec<_> = batch.iter().flat_map(|(_, legs)| legs.map(borrow)).collect();
@@ -174,36 +189,80 @@ impl Master {
         }
     }
 
-    /// Everything is prepared there: from here on it is theirs.
-    fn let_go(&mut self) {
+    /// Everything is prepared there.
+    fn freeze(&mut self) {
         let Some(link) = &mut self.link else { return };
         let Leaving::Sending { since, gone, .. } = &mut link.leaving else { return };
         if gone.is_empty() {
             return self.abort_leaving("none was taken");
         }
-        let (since, gone) = (*since, std::mem::take(gone));
+        let until = Instant::now() + STEP_TIME_MAX;
+        link.leaving = Leaving::Freezing { since: *since, until, gone: std::mem::take(gone) };
+        self.tell(&ToWorker::Freeze);
+    }
+
+    /// The worker reads no more: the other one looks once more.
+    pub(super) fn frozen(&mut self) {
+        let Some(link) = &mut self.link else {
+            return self.thaw(Checked::No);
+        };
+        let Leaving::Freezing { since, gone, .. } = &mut link.leaving else { return };
+        let (frozen, mut gone) = (Instant::now(), std::mem::take(gone));
+        // What has ended meanwhile, the other one finds to have ended.
+        gone.retain(|name| self.table.is_live(TunnelId::from_number(*name)));
+        if gone.is_empty() {
+            return self.abort_leaving("they have ended meanwhile");
+        }
+        let times = Times { since: *since, frozen, live: frozen };
+        link.leaving = Leaving::Verifying { times, until: frozen + STEP_TIME_MAX, gone };
+        if link.say(&Word::Frozen, &[]).is_err() {
+            self.abort_leaving("they cannot be sent");
+        }
+    }
+
+    /// The other worker has looked at what stands still, and takes it but for this.
+    pub(super) fn verified(&mut self, not_taken: Vec<u64>) {
+        let Some(link) = &mut self.link else { return };
+        let Leaving::Verifying { gone, .. } = &mut link.leaving else { return };
+        gone.retain(|name| !not_taken.contains(name));
+        let none_is_left = gone.is_empty();
+        link.refused.extend(not_taken);
+        if none_is_left {
+            return self.abort_leaving("none was taken");
+        }
+        self.let_go();
+    }
+
+    /// From here on they are theirs.
+    fn let_go(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let Leaving::Verifying { times, gone, .. } = &mut link.leaving else { return };
+        let (times, gone) = (*times, std::mem::take(gone));
         let number = link.socket().number();
+        link.leaving = Leaving::Going { times, gone: gone.clone() };
         // First of all: whoever dies behind this, the worker knows that they are not its.
         for gone in gone.chunks(RELEASED_MAX) {
             self.tell(&ToWorker::LetGo { link: number, gone: gone.to_vec() });
         }
         let Some(link) = &mut self.link else { return };
-        match link.say(&Word::Go, &[]) {
-            Ok(()) => link.leaving = Leaving::Going { since, gone },
-            Err(_) => self.abort_leaving("they cannot be let go"),
+        if link.say(&Word::Go, &[]).is_err() {
+            // It was not said: they are ours as before.
+            let until = Instant::now();
+            link.leaving = Leaving::Verifying { times, until, gone };
+            self.abort_leaving("they cannot be let go");
         }
     }
 
     /// They go on there: here they are given up.
     pub(super) fn release_gone(&mut self, count: u32) {
         let Some(link) = &mut self.link else { return };
-        let Leaving::Going { since, gone } = &mut link.leaving else { return };
-        let (since, gone) = (*since, std::mem::take(gone));
+        let Leaving::Going { times, gone } = &mut link.leaving else { return };
+        let (times, gone) = (Times { live: Instant::now(), ..*times }, std::mem::take(gone));
         if gone.len() != count as usize {
             let text = format!("of {} tunnels that have left, {count} go on", gone.len());
             self.logs.line(Severity::Alert, &text);
         }
-        link.leaving = Leaving::Releasing { since, gone, told: 0 };
+        link.leaving = Leaving::Releasing { times, gone, told: 0 };
         match self.worker {
             Place::Living(_) => self.gave_up(),
             // It died meanwhile, and the next one waits for this.
@@ -214,13 +273,13 @@ impl Master {
     /// The worker has released what it was told.
     pub(super) fn gave_up(&mut self) {
         let Some(link) = &mut self.link else { return };
-        let Leaving::Releasing { since, gone, told } = &mut link.leaving else { return };
+        let Leaving::Releasing { times, gone, told } = &mut link.leaving else { return };
         let next: Vec<u64> = gone[*told..].iter().take(RELEASED_MAX).copied().collect();
         *told += next.len();
         if !next.is_empty() {
             return self.tell(&ToWorker::Release { gone: next });
         }
-        link.leaving = Leaving::Thawing { since: *since, gone: std::mem::take(gone) };
+        link.leaving = Leaving::Thawing { times: *times, gone: std::mem::take(gone) };
         self.thaw(Checked::No);
     }
 
@@ -238,12 +297,13 @@ impl Master {
 
     pub(super) fn thawed(&mut self) {
         let Some(link) = &mut self.link else { return };
-        let Leaving::Thawing { since, gone } = &link.leaving else { return };
+        let Leaving::Thawing { times, gone } = &link.leaving else { return };
         let text = format!(
-            "moved {} tunnels to master process {} in {} ms, {} stay",
+            "moved {} tunnels to master process {} in {} ms ({} ms at a standstill), {} stay",
             gone.len(),
             link.peer_pid(),
-            since.elapsed().as_millis(),
+            times.since.elapsed().as_millis(),
+            times.live.duration_since(times.frozen).as_millis(),
             link.refused.len(),
         );
         link.leaving = Leaving::No;
@@ -263,7 +323,7 @@ impl Master {
     /// Before `Go`: everything stays as it was.
     pub(super) fn abort_leaving(&mut self, why: &str) {
         let Some(link) = &mut self.link else { return };
-        if !matches!(link.leaving, Leaving::Freezing { .. } | Leaving::Sending { .. }) {
+        if !link.leaving.is_open() {
             return;
         }
         link.leaving = Leaving::No;
@@ -315,7 +375,7 @@ impl Master {
         match link.leaving {
             Leaving::No => false,
             Leaving::Going { .. } => true,
-            Leaving::Freezing { .. } | Leaving::Sending { .. } => {
+            Leaving::Sending { .. } | Leaving::Freezing { .. } | Leaving::Verifying { .. } => {
                 self.abort_leaving("the worker process has ended");
                 false
             }

@@ -88,7 +88,8 @@ impl Link {
         match self.peer {
             Peer::Successor(_) | Peer::Predecessor(_) => !matches!(word, Word::Sockets { .. }),
             Peer::Orphan(_) => {
-                matches!(word, Word::Offer | Word::Batch { .. } | Word::Go | Word::Abort)
+                let moves = matches!(word, Word::Offer | Word::Batch { .. } | Word::Frozen);
+                moves || matches!(word, Word::Go | Word::Abort)
             }
         }
     }
@@ -137,6 +138,8 @@ impl Master {
             }
             Word::Offer => self.take_offer(with),
             Word::Batch { names } => self.take_batch(&names, with),
+            Word::Frozen => self.look_again(),
+            Word::Verified { refused } => self.verified(refused),
             Word::Go => self.take_over(),
             Word::Prepared { refused } => self.batch_prepared(refused),
             Word::Live { count } => self.release_gone(count),

@@ -96,6 +96,7 @@ impl Master {
             ToMaster::GaveUp => self.gave_up(),
             ToMaster::Thawed => self.thawed(),
             ToMaster::Prepared { refused } => self.prepared(refused),
+            ToMaster::Verified { refused, ended } => self.looked_again(refused, ended),
             ToMaster::Live { count } => self.live(count),
             ToMaster::Closed { request, found } => self.tunnel_closed(request, found),
         }

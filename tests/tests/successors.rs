@@ -57,7 +57,7 @@ fn program(words: &[&str]) -> String {
 
 /// It serves, and speaks version 99.
 const SERVES_99: &str = r"\001\143\000\000\000";
-const SERVES: &str = r"\001\001\000\000\000";
+const SERVES: &str = r"\001\002\000\000\000";
 const GO: &str = r"\006";
 const LIVE: &str = r"\007\011\000\000\000";
 

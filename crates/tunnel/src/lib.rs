@@ -31,7 +31,7 @@ mod wheel;
 pub use close::Close;
 pub use engine::{
     AdoptFault, Adopted, Batch, Death, Drain, Dropped, Engine, Framing, Handoff, Keeping, Lodging,
-    NOTE_MAX, Prepared, Readiness, Recovered, Refused, Report, TakenOver, TransferFault,
+    NOTE_MAX, Prepared, Readiness, Recovered, Refused, Report, Stand, TakenOver, TransferFault,
 };
 pub use seats::{Seat, Seats};
 pub use side::Side;

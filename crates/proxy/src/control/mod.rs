@@ -63,7 +63,8 @@ pub enum ToWorker {
         /// Somebody who is gone may have read meanwhile: look whether every position is right.
         checked: bool,
     },
-    /// Tunnels come: copy and check them, and read none. Answered by `Prepared`.
+    /// Tunnels come, and are still read where they are: copy, check and register them, and read none.
+    /// Answered by `Prepared`.
     Prepare {
         /// The other process's table, a memfd, lent.
         table: RawFd,
@@ -73,6 +74,8 @@ pub enum ToWorker {
         /// worker closes them.
         coming: Vec<(u64, RawFd, RawFd)>,
     },
+    /// Nobody reads what was prepared any more: look what has changed. Answered by `Verified`.
+    Verify,
     /// The other process has given up what was prepared: go on with it. Answered by `Live`.
     Go,
     /// It has not: drop what was prepared.
@@ -116,6 +119,12 @@ pub enum ToMaster {
     /// What could not be prepared.
     Prepared {
         refused: Vec<u64>,
+    },
+    /// What was prepared and cannot go on here, and how many have ended meanwhile where they were.
+    Verified {
+        /// At most one more than fit into a word to the other master.
+        refused: Vec<u64>,
+        ended: u32,
     },
     /// So many tunnels go on here.
     Live {
@@ -197,6 +206,7 @@ impl ToWorker {
                     descriptor(out, *upstream);
                 });
             }
+            ToWorker::Verify => out.raw(&[VERIFY]),
             ToWorker::Go => out.raw(&[GO]),
             ToWorker::Forget => out.raw(&[FORGET]),
         }
@@ -235,6 +245,7 @@ impl ToWorker {
                     Ok((name(input)?, read_descriptor(input)?, read_descriptor(input)?))
                 })?,
             },
+            VERIFY => ToWorker::Verify,
             GO => ToWorker::Go,
             FORGET => ToWorker::Forget,
             kind => return Err(MessageFault::UnknownKind { kind }),
@@ -285,6 +296,11 @@ impl ToMaster {
                 out.raw(&[PREPARED]);
                 out.list(refused, |out, name| out.raw(&name.to_le_bytes()));
             }
+            ToMaster::Verified { refused, ended } => {
+                out.raw(&[VERIFIED]);
+                out.number(*ended);
+                out.list(refused, |out, name| out.raw(&name.to_le_bytes()));
+            }
             ToMaster::Live { count } => {
                 out.raw(&[LIVE]);
                 out.number(*count);
@@ -310,6 +326,7 @@ impl ToMaster {
             GAVE_UP => ToMaster::GaveUp,
             THAWED => ToMaster::Thawed,
             PREPARED => ToMaster::Prepared { refused: input.list(name)? },
+            VERIFIED => ToMaster::Verified { ended: input.number()?, refused: input.list(name)? },
             LIVE => ToMaster::Live { count: input.number()? },
             kind => return Err(MessageFault::UnknownKind { kind }),
         };
@@ -363,6 +380,7 @@ const PREPARE: u8 = 9;
 const GO: u8 = 10;
 const FORGET: u8 = 11;
 const LET_GO: u8 = 12;
+const VERIFY: u8 = 13;
 
 const READY: u8 = 65;
 const RELOADED: u8 = 66;
@@ -375,6 +393,7 @@ const THAWED: u8 = 72;
 const PREPARED: u8 = 73;
 const LIVE: u8 = 74;
 const GAVE_UP: u8 = 75;
+const VERIFIED: u8 = 76;
 
 fn open(bytes: &[u8]) -> Result<Decoder<'_>, MessageFault> {
     if bytes.len() > MESSAGE_BYTES_MAX {
@@ -427,6 +446,7 @@ mod tests {
             ToWorker::LetGo { link: 9, gone: vec![1, u64::MAX] },
             ToWorker::Prepare { table: 3, link: None, coming: vec![(1, 4, 5), (2, 6, 7)] },
             ToWorker::Prepare { table: 3, link: Some(8), coming: vec![] },
+            ToWorker::Verify,
             ToWorker::Go,
             ToWorker::Forget,
         ]
@@ -444,6 +464,7 @@ mod tests {
             ToMaster::GaveUp,
             ToMaster::Thawed,
             ToMaster::Prepared { refused: vec![7] },
+            ToMaster::Verified { refused: vec![7, u64::MAX], ended: 3 },
             ToMaster::Live { count: 8 },
         ]
     }

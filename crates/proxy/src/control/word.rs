@@ -27,6 +27,10 @@ pub enum Word {
     Batch { names: Vec<u64> },
     /// The batch is prepared, but for these.
     Prepared { refused: Vec<u64> },
+    /// All that was prepared stands still from here on: nobody reads it.
+    Frozen,
+    /// It was looked at once more, and can go on here but for these.
+    Verified { refused: Vec<u64> },
     /// They are yours.
     Go,
     /// They go on here.
@@ -42,7 +46,7 @@ pub enum Word {
 }
 
 /// The version of the words and of the order in which they are said.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Tunnels in one batch: the kernel passes 253 descriptors at a time.
 pub const BATCH_MAX: usize = 126;
@@ -81,6 +85,11 @@ impl Word {
                 out.raw(&[9, u8::from(*more)]);
                 out.number(*count);
             }
+            Word::Frozen => out.raw(&[10]),
+            Word::Verified { refused } => {
+                out.raw(&[11]);
+                names(&mut out, refused);
+            }
         }
         out.into_bytes()
     }
@@ -101,6 +110,8 @@ impl Word {
                 let [more] = input.array()?;
                 Word::Sockets { more: more == 1, count: input.number()? }
             }
+            [10] => Word::Frozen,
+            [11] => Word::Verified { refused: input.list(name)? },
             _ => return Err(WireFault::Malformed),
         };
         input.end()?;
@@ -190,6 +201,8 @@ mod tests {
             Word::Serving { version: VERSION },
             Word::Resting,
             Word::Prepared { refused: vec![1, u64::MAX] },
+            Word::Frozen,
+            Word::Verified { refused: vec![u64::MAX, 2] },
             Word::Go,
             Word::Live { count: 3 },
             Word::Abort,

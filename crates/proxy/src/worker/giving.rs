@@ -1,5 +1,5 @@
-//! One move of all tunnels to another master, as a worker without one does it: frozen, sent in
-//! batches, let go, given up.
+//! One move of all tunnels to another master, as a worker without one does it: sent in batches,
+//! frozen, verified, let go, given up.
 //!
 //! The same words in the same order as between two masters (`master::leave`): until `Go` the
 //! tunnels are ours, behind it they are the other's, and nothing gives them back but the end of
@@ -13,6 +13,7 @@ use super::orphan::Link;
 use super::tasks::Task;
 use crate::control::word::{BATCH_MAX, Word};
 use crate::inherited;
+use perdura_tunnel::TunnelId;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
@@ -60,8 +61,14 @@ pub async fn give(shared: &Shared, link: &Link, refused: &mut HashSet<u64>) -> G
         return Given::Nothing;
     }
     let began = Instant::now();
-    each(shared, |answer| Task::Freeze { answer }).await;
-    let gone = match send(shared, link, refused).await {
+    let sent = async {
+        let gone = send(shared, link, refused).await?;
+        each(shared, |answer| Task::Freeze { answer }).await;
+        let gone = verify(shared, link, refused, gone).await?;
+        link.say(&Word::Go, &[])?;
+        Ok(gone)
+    };
+    let gone = match sent.await {
         Ok(gone) => gone,
         Err(halt) => {
             thaw(shared).await;
@@ -98,7 +105,7 @@ async fn thaw(shared: &Shared) {
     each(shared, |answer| Task::Thaw { meanwhile: Meanwhile::Nobody, answer }).await;
 }
 
-/// Sends everything and lets it go; gives what has been prepared there.
+/// Sends everything, while it is still read here; gives what has been prepared there.
 async fn send(shared: &Shared, link: &Link, refused: &mut HashSet<u64>) -> Result<Vec<u64>, Halt> {
     link.say(&Word::Offer, &[shared.table.fd()])?;
     let mut gone = Vec::new();
@@ -116,19 +123,51 @@ async fn send(shared: &Shared, link: &Link, refused: &mut HashSet<u64>) -> Resul
     if gone.is_empty() {
         return Err(Halt::Stay("none was taken".into()));
     }
-    link.say(&Word::Go, &[])?;
     Ok(gone)
 }
 
+/// Has the other side look once more, now that nobody reads; gives what can go.
+async fn verify(
+    shared: &Shared,
+    link: &Link,
+    refused: &mut HashSet<u64>,
+    mut gone: Vec<u64>,
+) -> Result<Vec<u64>, Halt> {
+    // As the other side finds it.
+    gone.retain(|name| shared.table.is_live(TunnelId::from_number(*name)));
+    link.say(&Word::Frozen, &[])?;
+    let not_taken = match tokio::time::timeout(STEP_TIME_MAX, verified(link)).await {
+        Ok(verified) => verified?,
+        Err(_) => return Err(Halt::Stay("it takes too long".into())),
+    };
+    gone.retain(|name| !not_taken.contains(name));
+    refused.extend(not_taken);
+    if gone.is_empty() { Err(Halt::Stay("none was taken".into())) } else { Ok(gone) }
+}
+
 async fn prepared(link: &Link) -> Result<Vec<u64>, Halt> {
+    match next(link).await? {
+        Word::Prepared { refused } => Ok(refused),
+        _ => Err(Halt::Alone),
+    }
+}
+
+async fn verified(link: &Link) -> Result<Vec<u64>, Halt> {
+    match next(link).await? {
+        Word::Verified { refused } => Ok(refused),
+        _ => Err(Halt::Alone),
+    }
+}
+
+/// The next word that is an answer.
+async fn next(link: &Link) -> Result<Word, Halt> {
     loop {
         match link.hear().await? {
-            Word::Prepared { refused } => return Ok(refused),
             Word::Serving { .. } | Word::Resting => {}
             Word::Abort => {
                 return Err(Halt::Stay("the other master process does not take them".into()));
             }
-            _ => return Err(Halt::Alone),
+            word => return Ok(word),
         }
     }
 }

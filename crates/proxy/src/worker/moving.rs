@@ -1,13 +1,14 @@
 //! Tunnels that leave for another process or come from one: what one thread does of it.
 //!
-//! Leaving: the thread freezes, so that nobody reads, the master hands the descriptors over, and
-//! what has gone is released before the thread thaws. Coming: tunnels are prepared, and go live only
-//! when the other process has given them up. Not here: who decides (`master::link`).
+//! Leaving: the master hands the descriptors over, the thread freezes, so that nobody reads, and
+//! what has gone is released before the thread thaws. Coming: tunnels are prepared while they are
+//! read elsewhere, verified when nobody reads them, and go live only when the other process has
+//! given them up. Not here: who decides (`master::link`).
 
 use super::Thread;
 use super::tunnels;
 use crate::modules::error_log::Severity;
-use perdura_tunnel::{Handoff, Prepared, Table, TunnelId};
+use perdura_tunnel::{Handoff, Prepared, Stand, Table, TunnelId};
 use rustix::fd::OwnedFd;
 use std::cell::{Cell, RefCell};
 use tokio::sync::Notify;
@@ -66,20 +67,26 @@ impl Moving {
     pub fn freeze(&self) {
         self.frozen.set(true);
     }
-
-    /// Forgets what came and did not go live: the other process goes on with it.
-    pub fn forget(&self) {
-        self.prepared.borrow_mut().clear();
-    }
 }
 
-/// Copies and checks what comes; gives the names of those that cannot go on here.
+/// Forgets what came and did not go live: the other process goes on with it.
+pub fn forget(thread: &Thread) {
+    let config = thread.config();
+    let prepared = std::mem::take(&mut *thread.moving.prepared.borrow_mut());
+    prepared.iter().for_each(|one| tunnels::close_account(&one.note(), &config));
+}
+
+/// Copies and checks what comes, and counts it already; gives the names of those that cannot go on
+/// here.
 pub fn prepare(thread: &Thread, table: &Table, coming: Vec<Coming>) -> Vec<u64> {
     let mut refused = Vec::new();
-    let engine = thread.engine.borrow();
+    let (engine, config) = (thread.engine.borrow(), thread.config());
     for Coming { name, legs } in coming {
         match engine.prepare(table, TunnelId::from_number(name), legs) {
-            Ok(prepared) => thread.moving.prepared.borrow_mut().push(prepared),
+            Ok(prepared) => {
+                tunnels::take_account(&prepared.note(), &config);
+                thread.moving.prepared.borrow_mut().push(prepared);
+            }
             Err(fault) => {
                 let message = format!("tunnel {name} cannot be taken over: {fault:?}");
                 thread.shared.log(Severity::Error, &message);
@@ -90,17 +97,43 @@ pub fn prepare(thread: &Thread, table: &Table, coming: Vec<Coming>) -> Vec<u64> 
     refused
 }
 
+/// What was found when nobody read any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// The names of those that cannot go on here.
+    pub refused: Vec<u64>,
+    /// How many have ended meanwhile.
+    pub ended: u32,
+}
+
+/// Looks at what was prepared once more, and drops what cannot go on here.
+pub fn verify(thread: &Thread, table: &Table) -> Verified {
+    let mut verified = Verified::default();
+    let (engine, config) = (thread.engine.borrow(), thread.config());
+    thread.moving.prepared.borrow_mut().retain_mut(|prepared| {
+        let name = prepared.name().number();
+        match engine.verify(table, prepared) {
+            Ok(Stand::Ready) => return true,
+            Ok(Stand::Ended) => verified.ended += 1,
+            Err(fault) => {
+                let message = format!("tunnel {name} cannot be taken over: {fault:?}");
+                thread.shared.log(Severity::Error, &message);
+                verified.refused.push(name);
+            }
+        }
+        tunnels::close_account(&prepared.note(), &config);
+        false
+    });
+    verified
+}
+
 /// Goes on with everything that was prepared; gives how many tunnels that are.
 pub fn go(thread: &Thread) -> u32 {
     let prepared = std::mem::take(&mut *thread.moving.prepared.borrow_mut());
-    let config = thread.config();
     let mut count = 0;
     for prepared in prepared {
         match thread.engine.borrow_mut().commit(prepared, crate::now_ms()) {
-            Ok(adopted) => {
-                tunnels::take_account(&adopted, &config);
-                count += 1;
-            }
+            Ok(_) => count += 1,
             Err(fault) => {
                 let message = format!("a tunnel that was taken over is lost: {fault:?}");
                 thread.shared.log(Severity::Alert, &message);

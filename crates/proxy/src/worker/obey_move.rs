@@ -59,6 +59,7 @@ pub async fn obey(shared: &Shared, source: &mut Source, order: ToWorker) -> Opti
             let refused = prepare(shared, source, table, coming).await;
             Some(ToMaster::Prepared { refused })
         }
+        ToWorker::Verify => Some(verify(shared, source).await),
         ToWorker::Go => {
             source.open = None;
             let count = each(shared, |answer| Task::Go { answer }).await.into_iter().sum();
@@ -156,6 +157,21 @@ async fn prepare(
         refused.extend(tasks::ask(thread, task).await.unwrap_or(names));
     }
     refused
+}
+
+/// Looks at what was prepared once more. What fits into no word is cut: the master gives all up
+/// then.
+async fn verify(shared: &Shared, source: &Source) -> ToMaster {
+    let (mut refused, mut ended) = (Vec::new(), 0);
+    if let Some((_, table)) = &source.open {
+        let task = |answer| Task::Verify { table: Arc::clone(table), answer };
+        for verified in each(shared, task).await {
+            refused.extend(verified.refused);
+            ended += verified.ended;
+        }
+    }
+    refused.truncate(word::BATCH_MAX + 1);
+    ToMaster::Verified { refused, ended }
 }
 
 fn open(source: &mut Source, number: RawFd) -> Result<Arc<Table>, String> {

@@ -4,7 +4,7 @@
 //! `obey` asks, each thread answers. Not here: orders that hold for all (`Orders`).
 
 use super::Thread;
-use super::moving::{self, Coming, Meanwhile};
+use super::moving::{self, Coming, Meanwhile, Verified};
 use super::tunnels;
 use perdura_tunnel::{Close, Table, TunnelId};
 use std::rc::Rc;
@@ -36,6 +36,11 @@ pub enum Task {
         table: Arc<Table>,
         coming: Vec<Coming>,
         answer: oneshot::Sender<Vec<u64>>,
+    },
+    /// Look at what was prepared once more: it stands still.
+    Verify {
+        table: Arc<Table>,
+        answer: oneshot::Sender<Verified>,
     },
     /// Go on with what was prepared; how many.
     Go {
@@ -84,11 +89,14 @@ fn work_on(thread: &Rc<Thread>, task: Task) {
         Task::Prepare { table, coming, answer } => {
             let _ = answer.send(moving::prepare(thread, &table, coming));
         }
+        Task::Verify { table, answer } => {
+            let _ = answer.send(moving::verify(thread, &table));
+        }
         Task::Go { answer } => {
             let _ = answer.send(moving::go(thread));
         }
         Task::Forget { answer } => {
-            thread.moving.forget();
+            moving::forget(thread);
             let _ = answer.send(());
         }
     }

@@ -7,7 +7,7 @@ use crate::inherited;
 use crate::ledger::Ledger;
 use crate::modules::error_log::Severity;
 use crate::modules::upgrade;
-use perdura_tunnel::{Adopted, Batch, Close, Death, Drain, Engine, TakenOver, TunnelId};
+use perdura_tunnel::{Batch, Close, Death, Drain, Engine, TakenOver, TunnelId};
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -85,7 +85,7 @@ fn tell_accounts(thread: &Thread, taken: &TakenOver) {
     dropped.set(dropped.get() + taken.dropped.len());
     if !taken.adopted.is_empty() {
         let config = thread.config();
-        taken.adopted.iter().for_each(|tunnel| take_account(tunnel, &config));
+        taken.adopted.iter().for_each(|tunnel| take_account(&tunnel.note, &config));
     }
     for dropped in &taken.dropped {
         let message = format!("tunnel record {} dropped: {:?}", dropped.record, dropped.why);
@@ -94,8 +94,8 @@ fn tell_accounts(thread: &Thread, taken: &TakenOver) {
 }
 
 /// Counts an adopted tunnel at its peer and in its limits again.
-pub fn take_account(tunnel: &Adopted, config: &Config) {
-    let Some(ledger) = Ledger::decode(&tunnel.note) else {
+pub fn take_account(note: &[u8], config: &Config) {
+    let Some(ledger) = Ledger::decode(note) else {
         return;
     };
     ledger.count_again(config);

@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
@@ -136,6 +137,12 @@ impl Lodging {
     /// The socket is handed over: its registration stays for `Engine::adopt`.
     pub fn stay(mut self) {
         self.stays = true;
+    }
+}
+
+impl fmt::Debug for Lodging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lodging").field("leg", &self.guest.leg).finish_non_exhaustive()
     }
 }
 

@@ -47,7 +47,7 @@ pub use recover::{Death, TakenOver};
 pub(crate) use repair::{check, relay_of, repair_owner};
 pub(crate) use sockets::Sockets;
 use taking::Taking;
-pub use transfer::{Prepared, TransferFault};
+pub use transfer::{Prepared, Stand, TransferFault};
 #[cfg(test)]
 pub(crate) use turn::{Bench, Outcome, Turn, Turned, Urge, Wire};
 

@@ -1,29 +1,43 @@
 //! A live tunnel leaves one process's table and goes on in another's.
 //!
-//! The old engine stands still meanwhile (its owner calls neither `ready` nor `expire`), so that
-//! nobody reads. `prepare` copies and checks everything and reads nothing; `commit` makes it live
-//! once the old process has given it up; `release` is that process's last deed for it. Until
-//! `commit` a tunnel that was prepared can be dropped, and nothing has happened.
+//! ```text
+//!  old engine      turns          stands still                       has released
+//!  new engine      prepare        verify              commit
+//! ```
+//!
+//! `prepare` does everything that takes time, while the old engine still turns: it copies, checks
+//! and registers, and reads nothing. Then the old engine stands still (its owner calls neither
+//! `ready` nor `expire`), so that nobody reads, and `verify` looks at what has changed since; for a
+//! tunnel to which nothing happened that is one comparison in memory. `commit` makes it live, once
+//! the old process has let it go; `release` is that process's last deed for it. Until `commit` a
+//! tunnel that was prepared can be dropped, and nothing has happened.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use super::anteroom::Lodging;
 use super::recover::check_legs;
 use super::repair::{check, relay_of};
 use super::{Engine, NOTE_MAX};
-use crate::poll::Leg;
-use crate::table::{CHUNK_BYTES, Constant, Mark, RecordFault, State, Table, TunnelId};
+use crate::poll::{Event, Leg};
+use crate::table::{
+    CHUNK_BYTES, Constant, Mark, Moving, Record, RecordFault, State, Table, Token, TunnelId,
+};
 use crate::{Adopted, Seat, Seats, Side};
 
-/// A tunnel of another process, copied and checked, and not read yet. Dropping it closes the
-/// descriptors of this process and gives the record back.
+/// A tunnel of another process, copied, and not read yet. Dropping it closes the descriptors of this
+/// process and gives the record back.
 #[derive(Debug)]
 pub struct Prepared {
+    // First: a registration ends while its descriptor is open.
+    lodgings: [Lodging; 2],
     seat: Seat,
     legs: [OwnedFd; 2],
-    /// Its name here.
-    id: TunnelId,
+    /// Its name there.
+    theirs: TunnelId,
     taken: Taken,
+    /// What was copied and checked; `None` if it must be copied once more.
+    checked: Option<Box<Moving>>,
 }
 
 /// What it was given in this table.
@@ -35,6 +49,15 @@ struct Taken {
     chunks: [Option<u32>; 2],
     /// The record whose vault holds copied keys.
     vault: Option<u32>,
+}
+
+/// How a prepared tunnel was found again once nobody read it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// It can go on here.
+    Ready,
+    /// It has ended meanwhile, where it was.
+    Ended,
 }
 
 /// Why a tunnel of another process cannot go on here.
@@ -57,8 +80,8 @@ impl From<RecordFault> for TransferFault {
 }
 
 impl Engine {
-    /// Copies the tunnel `id` of `other`, whose legs have the numbers `legs` here. The other table
-    /// is treated as hostile.
+    /// Copies the tunnel `id` of `other`, whose legs have the numbers `legs` here, and registers
+    /// it. Its engine may be turning. The other table is treated as hostile.
     ///
     /// # Errors
     /// Nothing has happened but that `legs` are closed here.
@@ -69,33 +92,77 @@ impl Engine {
         legs: [OwnedFd; 2],
     ) -> Result<Prepared, TransferFault> {
         let seat = self.seats.reserve().ok_or(TransferFault::NoRoom)?;
-        let theirs = other
-            .named(id)
-            .filter(|record| record.state() == Some(State::Live))
-            .ok_or(TransferFault::Unknown)?;
+        let theirs = live(other, id).ok_or(TransferFault::Unknown)?;
         let constant = theirs.constant()?;
         if constant.tls.private {
             return Err(RecordFault::Keys.into());
+        }
+        for side in Side::BOTH {
+            let leg = Leg::from_number(legs[side].as_raw_fd());
+            if leg.cookie().ok() != Some(constant.cookies[side]) {
+                return Err(RecordFault::Leg.into());
+            }
         }
         let ours = self.table.record(seat.index()).ok_or(TransferFault::NoRoom)?;
         let mut taken =
             Taken { seats: Arc::clone(&self.seats), note: None, chunks: [None; 2], vault: None };
         let note = self.copy_note(other, &constant, &mut taken)?;
-        let own = seat.id();
         let constant = Constant {
-            generation: own.generation,
+            generation: seat.id().generation,
             legs: legs.each_ref().map(OwnedFd::as_raw_fd),
             note_granule: note,
             ..constant
         };
         ours.write(&constant, self.thread);
-        self.table.copy_moving(seat.index(), other, id.index);
-        if constant.tls.any() {
-            taken.vault = Some(seat.index());
-            self.table.copy_vault(seat.index(), other, id.index);
+        let lodge = |side: Side| {
+            let lodged = self.expect(&seat, side, legs[side].as_fd());
+            lodged.map_err(|_| TransferFault::Register)
+        };
+        let lodgings = [lodge(Side::Client)?, lodge(Side::Upstream)?];
+        let mut prepared = Prepared { lodgings, seat, legs, theirs: id, taken, checked: None };
+        // In the middle of a turn nothing needs to be right: whoever stands still is looked at again.
+        prepared.checked = self.copy_state(other, theirs, &mut prepared).ok();
+        Ok(prepared)
+    }
+
+    /// Looks at a prepared tunnel again, now that its engine stands still: from here on until the
+    /// end of the move nobody reads it.
+    ///
+    /// # Errors
+    /// It cannot go on here; the caller drops it.
+    pub fn verify(&self, other: &Table, prepared: &mut Prepared) -> Result<Stand, TransferFault> {
+        let Some(theirs) = live(other, prepared.theirs) else { return Ok(Stand::Ended) };
+        let same = prepared.checked.as_ref().is_some_and(|seen| **seen == theirs.moving())
+            && (prepared.taken.vault.is_none()
+                || self.table.same_vault(prepared.seat.index(), other, prepared.theirs.index));
+        if !same {
+            prepared.checked = Some(self.copy_state(other, theirs, prepared)?);
+        }
+        Ok(Stand::Ready)
+    }
+
+    /// Copies the moving half, with what it names, and checks it.
+    fn copy_state(
+        &self,
+        other: &Table,
+        theirs: &Record,
+        prepared: &mut Prepared,
+    ) -> Result<Box<Moving>, TransferFault> {
+        let index = prepared.seat.index();
+        let ours = self.table.record(index).ok_or(TransferFault::NoRoom)?;
+        let taken = &mut prepared.taken;
+        taken.give_chunks_back(ours);
+        let seen = Box::new(theirs.moving());
+        ours.set_moving(&seen);
+        ours.unmark(Mark::Registered);
+        if ours.tls().any() {
+            taken.vault = Some(index);
+            self.table.copy_vault(index, other, prepared.theirs.index);
         }
         for source in Side::BOTH {
             let Some((number, base)) = ours.chunk(source) else { continue };
+            // Until it has one of its own here.
+            ours.clear_chunk(source);
             let bytes = other.chunk(number);
             if bytes.len() != CHUNK_BYTES {
                 return Err(RecordFault::Chunk.into());
@@ -105,44 +172,52 @@ impl Engine {
             self.table.chunk(chunk).fill_from(bytes);
             ours.set_chunk(source, chunk, base);
         }
-        ours.unmark(Mark::Registered);
-        let checked = check(&self.table, seat.index(), ours)?;
-        check_legs(&self.table, seat.index(), ours, &checked)?;
-        Ok(Prepared { seat, legs, id: own, taken })
+        let checked = check(&self.table, index, ours)?;
+        check_legs(&self.table, index, ours, &checked)?;
+        Ok(seen)
     }
 
-    /// Makes a prepared tunnel live; from here on it is read.
+    /// Makes a prepared and verified tunnel live, under the name that is given back; from here on it
+    /// is read.
     ///
     /// # Errors
-    /// The kernel did not register a leg: the tunnel is lost, both legs closed.
-    pub fn commit(&mut self, prepared: Prepared, now_ms: u64) -> Result<Adopted, TransferFault> {
-        let Prepared { seat, legs, id, taken } = prepared;
-        let table = Arc::clone(&self.table);
+    /// It was not verified: the tunnel is lost, both legs closed.
+    pub fn commit(&mut self, prepared: Prepared, now_ms: u64) -> Result<TunnelId, TransferFault> {
+        let Prepared { lodgings, seat, legs, taken, checked, .. } = prepared;
+        checked.ok_or(TransferFault::Unknown)?;
+        let (id, table) = (seat.id(), Arc::clone(&self.table));
         let record = table.named(id).ok_or(TransferFault::Unknown)?;
-        let constant = record.constant()?;
+        let said = Side::BOTH.map(|side| {
+            let token = Token { id, side };
+            self.anteroom.leave(token, Leg::from_number(legs[side].as_raw_fd())).unwrap_or(u32::MAX)
+        });
+        note_ends(&table, id, record, said);
         table.raise_high_water(id.index);
-        record.set_state(State::Live);
-        if self.register(record, id).is_err() {
-            record.set_state(State::Free);
-            return Err(TransferFault::Register);
+        record.mark(Mark::Registered);
+        // What a leg has said since it was registered is not said again; nor that a drain has begun,
+        // that a sink takes bytes again, or what a record layer holds.
+        let kicked = said.iter().any(|mask| Event { token: 0, mask: *mask }.readable())
+            || record.tls().any()
+            || Side::BOTH.iter().any(|&source| record.chunk(source).is_some())
+            || relay_of(&table, id.index, record).is_ok_and(|it| it.is_draining());
+        let waits = record.waits();
+        if kicked {
+            record.mark(Mark::Kick);
+        } else {
+            record.unmark(Mark::Kick);
         }
+        record.set_state(State::Live);
+        lodgings.into_iter().for_each(Lodging::stay);
         legs.into_iter().for_each(|leg| _ = Leg::from_owned(leg));
         seat.occupy();
         taken.keep();
         self.len += 1;
         self.wheel.sync(now_ms);
-        record.unmark(Mark::Kick);
-        if record.waits() {
+        if kicked || waits {
             self.more.push_back(id);
         }
-        // What has come meanwhile and what can be sent make events by the registration. But nobody
-        // says again that a drain has begun, nor what a record layer holds.
-        let is_draining = relay_of(&table, id.index, record).is_ok_and(|it| it.is_draining());
-        if is_draining || constant.tls.any() {
-            self.kick(id);
-        }
         self.arm(id);
-        Ok(self.adopted(id, &constant))
+        Ok(id)
     }
 
     /// Gives up a tunnel that goes on in another process: no peer learns of it. `None` if there is
@@ -213,7 +288,45 @@ impl Engine {
     }
 }
 
+/// The kernel reported the FIN of a leg: after a crash that corrects its count.
+fn note_ends(table: &Table, id: TunnelId, record: &Record, said: [u32; 2]) {
+    let Ok(mut relay) = relay_of(table, id.index, record) else { return };
+    for side in Side::BOTH {
+        if (Event { token: 0, mask: said[side] }).finned() && !relay.has_finned(side) {
+            relay.handle_finned(side);
+            record.set_relay(relay.pack());
+        }
+    }
+}
+
+fn live(table: &Table, id: TunnelId) -> Option<&Record> {
+    table.named(id).filter(|record| record.state() == Some(State::Live))
+}
+
+impl Prepared {
+    /// Its name in the other table.
+    pub fn name(&self) -> TunnelId {
+        self.theirs
+    }
+
+    /// Its note, which does not change.
+    pub fn note(&self) -> Vec<u8> {
+        let seats = &self.taken.seats;
+        let Some((granule, bytes)) = self.taken.note else { return Vec::new() };
+        seats.table().note(granule, bytes as u16).to_vec()
+    }
+}
+
 impl Taken {
+    fn give_chunks_back(&mut self, record: &Record) {
+        for source in Side::BOTH {
+            if let Some(chunk) = self.chunks[source].take() {
+                record.clear_chunk(source);
+                self.seats.give_chunk(chunk);
+            }
+        }
+    }
+
     /// The record owns it now.
     fn keep(mut self) {
         (self.note, self.chunks, self.vault) = (None, [None; 2], None);
@@ -324,12 +437,14 @@ mod tests {
         }
         assert!(old.seats.free_chunks() < 16, "bytes are kept");
         let shown = old.shown();
-        let prepared = new.engine.prepare(&shown, id, legs).unwrap();
+        let mut prepared = new.engine.prepare(&shown, id, legs).unwrap();
         assert!(new.engine.is_empty());
+        assert_eq!(new.engine.verify(&shown, &mut prepared), Ok(Stand::Ready));
         let released = old.engine.release(id).unwrap();
         assert_eq!((old.engine.len(), old.seats.in_use(), old.seats.free_granules()), (0, 0, 64));
-        let adopted = new.engine.commit(prepared, 1).unwrap();
-        assert_eq!((&adopted.note, adopted.keys), (&released.note, [1, 2]));
+        let note = prepared.note();
+        new.engine.commit(prepared, 1).unwrap();
+        assert_eq!((&note, released.keys), (&released.note, [1, 2]));
         let mut got = vec![0; sent.len()];
         let reader = std::thread::spawn(move || {
             upstream.read_exact(&mut got).unwrap();
@@ -354,6 +469,12 @@ mod tests {
             new.settle();
         }
         assert_eq!(reader.join().unwrap(), b"101back");
+    }
+
+    /// Whether a tunnel would go on, as it is found when its engine stands still.
+    fn goes_on(place: &Place, shown: &Table, id: TunnelId, legs: [OwnedFd; 2]) -> bool {
+        let Ok(mut prepared) = place.engine.prepare(shown, id, legs) else { return false };
+        place.engine.verify(shown, &mut prepared) == Ok(Stand::Ready)
     }
 
     /// The other process may be anybody: nothing in its record harms the one that takes it.
@@ -381,7 +502,7 @@ mod tests {
                         let legs = copies(&old, id);
                         byte.fill(&[was[0] ^ flip]);
                         // Not live: what was prepared is dropped at once.
-                        refused += u32::from(new.engine.prepare(&shown, id, legs).is_err());
+                        refused += u32::from(!goes_on(&new, &shown, id, legs));
                     }
                 }
                 byte.fill(&was);
@@ -393,6 +514,68 @@ mod tests {
         // And the old one goes on.
         client.write_all(b", goes on").unwrap();
         old.settle();
+    }
+
+    /// Both engines turn while it is prepared; only behind `verify` nobody does.
+    #[test]
+    fn what_moves_while_it_is_prepared_is_copied_again() {
+        let (mut old, mut new) = (Place::new(), Place::new());
+        let (id, mut client, mut upstream, legs) = tunnel(&mut old);
+        upstream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+        let shown = old.shown();
+        let mut prepared = new.engine.prepare(&shown, id, legs).unwrap();
+        let mut got = [0; 5];
+        for round in 1..=3 {
+            client.write_all(b"moves").unwrap();
+            while old.table.named(id).unwrap().written(Side::Upstream) < 5 * round {
+                old.settle();
+                // Its events are nobody's here.
+                new.settle();
+            }
+            upstream.read_exact(&mut got).unwrap();
+        }
+        assert!(new.engine.is_empty());
+        assert_eq!(new.engine.verify(&shown, &mut prepared), Ok(Stand::Ready));
+        // This comes while nobody reads, and makes its event here before the tunnel is live.
+        client.write_all(b"stays").unwrap();
+        new.settle();
+        old.engine.release(id).unwrap();
+        let here = new.engine.commit(prepared, 1).unwrap();
+        let reader = std::thread::spawn(move || upstream.read_exact(&mut got).map(|()| got));
+        while !reader.is_finished() {
+            new.settle();
+        }
+        assert_eq!(&reader.join().unwrap().unwrap(), b"stays");
+        let record = new.table.named(here).unwrap();
+        assert!(record.marked(Mark::Registered) && !record.marked(Mark::Kick));
+    }
+
+    #[test]
+    fn what_ends_while_it_is_prepared_is_found_ended_and_given_back() {
+        let (mut old, new) = (Place::new(), Place::new());
+        let (id, mut client, _upstream, legs) = tunnel(&mut old);
+        let shown = old.shown();
+        let mut prepared = new.engine.prepare(&shown, id, legs).unwrap();
+        assert!(old.engine.close(id, crate::Close::Operator, 1));
+        assert_eq!(old.engine.reports().len(), 1);
+        assert_eq!(new.engine.verify(&shown, &mut prepared), Ok(Stand::Ended));
+        drop(prepared);
+        assert_eq!((new.seats.in_use(), new.seats.free_granules()), (0, 64));
+        let mut all = Vec::new();
+        // Both descriptors are closed: the end comes.
+        let _ = client.read_to_end(&mut all);
+        assert_eq!(all, b"101");
+    }
+
+    #[test]
+    fn what_was_not_verified_does_not_go_live() {
+        let (mut old, mut new) = (Place::new(), Place::new());
+        let (id, _client, _upstream, legs) = tunnel(&mut old);
+        let shown = old.shown();
+        let mut prepared = new.engine.prepare(&shown, id, legs).unwrap();
+        prepared.checked = None;
+        assert_eq!(new.engine.commit(prepared, 1), Err(TransferFault::Unknown));
+        assert_eq!((new.seats.in_use(), new.engine.len()), (0, 0));
     }
 
     #[test]
@@ -442,7 +625,7 @@ mod tests {
                 let before = byte.to_vec();
                 let legs = copies(&old, id);
                 byte.fill(&[before[0] ^ flip]);
-                drop(new.engine.prepare(&shown, id, legs));
+                let _ = goes_on(&new, &shown, id, legs);
                 byte.fill(&before);
             }
         }

@@ -42,17 +42,24 @@ impl Epoll {
     }
 
     /// Registers a leg once, for everything. Registering again is no error: that is how a successor
-    /// makes sure.
+    /// makes sure. The name is the new one then: an old one may be left of a tunnel that was about to
+    /// come from another process, which keeps the socket open.
     pub(crate) fn add(&self, leg: Leg, token: u64) -> io::Result<()> {
+        match self.control(libc::EPOLL_CTL_ADD, leg, token) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                self.control(libc::EPOLL_CTL_MOD, leg, token)
+            }
+            done => done,
+        }
+    }
+
+    fn control(&self, how: libc::c_int, leg: Leg, token: u64) -> io::Result<()> {
         let events = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
         let mut event = libc::epoll_event { events, u64: token };
         // SAFETY: `event` is valid for the call; numbers that are not open are the kernel's to
         // refuse.
-        let done = unsafe {
-            libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, leg.number(), &mut event)
-        };
-        let error = io::Error::last_os_error();
-        if done == 0 || error.raw_os_error() == Some(libc::EEXIST) { Ok(()) } else { Err(error) }
+        let done = unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), how, leg.number(), &mut event) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Forgets a leg that stays open. One that was never registered is no error.

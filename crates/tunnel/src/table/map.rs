@@ -178,6 +178,11 @@ impl<'m> Span<'m> {
         unsafe { std::ptr::copy(other.ptr(), self.ptr(), other.len.min(self.len)) }
     }
 
+    /// Whether both hold the same bytes. What is written meanwhile is seen or not.
+    pub(crate) fn equals(self, other: Span<'_>) -> bool {
+        self.len == other.len && (0..self.len).all(|at| self.byte(at) == other.byte(at))
+    }
+
     /// A private copy.
     pub(crate) fn to_vec(self) -> Vec<u8> {
         let mut copy = vec![0; self.len];

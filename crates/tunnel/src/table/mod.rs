@@ -23,7 +23,7 @@ pub(crate) use map::Span;
 #[cfg(test)]
 pub(crate) use record::RECORD_BYTES;
 pub use record::RecordFault;
-pub(crate) use record::{Constant, Mark, Record, State, Tls};
+pub(crate) use record::{Constant, Mark, Moving, Record, State, Tls};
 pub use snapshot::{LiveTunnel, Snapshot};
 pub(crate) use station::{Station, crash_point};
 pub(crate) use token::Token;
@@ -270,19 +270,16 @@ impl Table {
         (first..limit).filter(|thread| left[usize::from(*thread)]).collect()
     }
 
-    /// Copies all but the state and the thread of the moving half of another table's record. Ours
-    /// must not be live.
-    pub(crate) fn copy_moving(&self, index: u32, other: &Table, theirs: u32) {
-        let (from, to) = (record::BEHIND_THREAD, record::RECORD_BYTES);
-        let bytes = |table: &Table, index| table.layout.record(index);
-        let theirs = other.map.span(bytes(other, theirs), to).part(from, to);
-        self.map.span(bytes(self, index), to).part(from, to).fill_from(theirs);
-    }
-
     /// Copies another table's vault.
     pub(crate) fn copy_vault(&self, index: u32, other: &Table, theirs: u32) {
         let theirs = other.map.span(other.layout.vault(theirs), VAULT_BYTES);
         self.map.span(self.layout.vault(index), VAULT_BYTES).fill_from(theirs);
+    }
+
+    /// Whether our vault holds what another table's does.
+    pub(crate) fn same_vault(&self, index: u32, other: &Table, theirs: u32) -> bool {
+        let theirs = other.map.span(other.layout.vault(theirs), VAULT_BYTES);
+        self.map.span(self.layout.vault(index), VAULT_BYTES).equals(theirs)
     }
 
     /// Frees the record of a tunnel that goes on in another process, when no worker is alive to
@@ -304,6 +301,11 @@ impl Table {
             let constant = record.constant().ok()?;
             Some((TunnelId { index, generation: constant.generation }, constant.legs))
         })
+    }
+
+    /// Whether there is a live tunnel of that name.
+    pub fn is_live(&self, id: TunnelId) -> bool {
+        self.named(id).is_some_and(|record| record.state() == Some(State::Live))
     }
 
     /// Gives the legs of a live tunnel, whose engine is stopped, the numbers that they have in this

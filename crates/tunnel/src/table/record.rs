@@ -81,6 +81,23 @@ pub(crate) struct Constant {
     pub(crate) started_ms: u64,
 }
 
+/// The moving half as a value, but for the state and the thread, which every table has its own of.
+/// While the engine turns, the words of a copy need not belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moving {
+    relay: u32,
+    marks: u32,
+    chunk: [u32; 2],
+    chunk_base: [u64; 2],
+    read: [u64; 2],
+    written: [u64; 2],
+    active_ms: u64,
+    fin_ms: u64,
+    stall_ms: [u64; 2],
+    frames: [u64; 2],
+    begun: [u32; 2],
+}
+
 /// Which legs speak TLS, and where their keys are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
@@ -181,6 +198,43 @@ impl Record {
             return Err(RecordFault::Descriptor);
         }
         Ok(constant)
+    }
+
+    /// A copy of the moving half.
+    pub(crate) fn moving(&self) -> Moving {
+        let short = |word: &AtomicU32| word.load(Ordering::Acquire);
+        let long = |word: &AtomicU64| word.load(Ordering::Acquire);
+        Moving {
+            relay: short(&self.relay),
+            marks: short(&self.marks),
+            chunk: self.chunk.each_ref().map(short),
+            chunk_base: self.chunk_base.each_ref().map(long),
+            read: self.read.each_ref().map(long),
+            written: self.written.each_ref().map(long),
+            active_ms: long(&self.active_ms),
+            fin_ms: long(&self.fin_ms),
+            stall_ms: self.stall_ms.each_ref().map(long),
+            frames: self.frames.each_ref().map(long),
+            begun: self.begun.each_ref().map(short),
+        }
+    }
+
+    /// Puts a copy of another record's moving half into this one, which is not live.
+    pub(crate) fn set_moving(&self, moving: &Moving) {
+        let m = moving;
+        self.relay.store(m.relay, Ordering::Relaxed);
+        self.marks.store(m.marks, Ordering::Relaxed);
+        self.active_ms.store(m.active_ms, Ordering::Relaxed);
+        self.fin_ms.store(m.fin_ms, Ordering::Relaxed);
+        for at in [0, 1] {
+            self.chunk[at].store(m.chunk[at], Ordering::Relaxed);
+            self.chunk_base[at].store(m.chunk_base[at], Ordering::Relaxed);
+            self.read[at].store(m.read[at], Ordering::Relaxed);
+            self.written[at].store(m.written[at], Ordering::Relaxed);
+            self.stall_ms[at].store(m.stall_ms[at], Ordering::Relaxed);
+            self.frames[at].store(m.frames[at], Ordering::Relaxed);
+            self.begun[at].store(m.begun[at], Ordering::Relaxed);
+        }
     }
 
     /// Gives a record that is reserved the generation of its next tunnel.
@@ -534,5 +588,3 @@ impl Constant {
 pub(crate) const RECORD_MAGIC: u32 = 0x5054_5203;
 /// The size of one record.
 pub(crate) const RECORD_BYTES: usize = 256;
-/// Where the moving half goes on behind the state and the thread.
-pub(crate) const BEHIND_THREAD: usize = std::mem::offset_of!(Record, relay);

@@ -57,6 +57,8 @@ pub struct Config {
     pub logs: Vec<Arc<LogFile>>,
     /// Some `$sent_http_NAME` is used, so the head that is sent must be kept for the log.
     pub keeps_sent_head: bool,
+    /// TLS is spoken with somebody, so that the worker has keys.
+    pub speaks_tls: bool,
 }
 
 impl Config {

@@ -36,6 +36,25 @@ pub struct Heard {
     pub request_was_sent: bool,
 }
 
+/// What was being done with an upstream, for the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deed {
+    #[default]
+    Connecting,
+    ShakingHands,
+    Reading,
+}
+
+impl Deed {
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting to upstream",
+            Self::ShakingHands => "SSL handshaking to upstream",
+            Self::Reading => "reading response header from upstream",
+        }
+    }
+}
+
 /// Why an upstream gave no answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
@@ -43,6 +62,7 @@ pub struct Failure {
     pub status: u16,
     /// The reason in `proxy_next_upstream`; 0 is the status itself.
     pub bit: u32,
+    pub deed: Deed,
     pub request_sent: bool,
     /// The body was passed on as it came, so it is gone.
     pub body_streamed: bool,
@@ -200,6 +220,7 @@ pub async fn converse(
             sending
         };
         let failure = Failure {
+            deed: Deed::Reading,
             request_sent: sent_any,
             body_streamed: streams,
             was_reused: upstream.is_reused,

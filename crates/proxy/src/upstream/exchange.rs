@@ -2,7 +2,7 @@
 //! what the answer becomes.
 
 use super::connecting::{self, Unconnected};
-use super::converse::{self, Conversation, Failure};
+use super::converse::{self, Conversation, Deed, Failure};
 use super::local::Local;
 use super::outgoing::{self, Heading, To};
 use super::pool::Kin;
@@ -316,7 +316,7 @@ fn may_retry(request: &Request, failure: &Failure) -> bool {
 fn status_failure(request: &Request, answer: &Answer, left: usize) -> Option<Failure> {
     let status = answer.head.status();
     let wanted = left > 0 && request.location.proxy.proxy_next_upstream.has_status(status);
-    let failure = Failure { status, request_sent: true, ..Failure::default() };
+    let failure = Failure { status, deed: Deed::Reading, request_sent: true, ..Failure::default() };
     (wanted && may_retry(request, &failure)).then_some(failure)
 }
 
@@ -328,8 +328,9 @@ fn fail(request: &Request, lease: Lease, failure: &Failure, url: ShownUrl<'_>) {
         _ => Outcome::Failed,
     };
     if lease.give_back(outcome, crate::now_ms()) == Released::Disabled {
-        let message = "upstream server temporarily disabled while connecting to upstream";
-        error_log::upstream(request, Severity::Warn, message, &url);
+        let message =
+            format!("upstream server temporarily disabled while {}", failure.deed.words());
+        error_log::upstream(request, Severity::Warn, &message, &url);
     }
 }
 
@@ -451,13 +452,14 @@ async fn secured(
 
 /// What a failed handshake is for the log and for the request.
 fn unsecured(fault: &Unsecured, name: &[u8]) -> (String, Failure) {
+    let deed = Deed::ShakingHands;
     let failed = |words: String| {
-        (words, Failure { status: 502, bit: NextUpstream::ERROR, ..Failure::default() })
+        (words, Failure { status: 502, bit: NextUpstream::ERROR, deed, ..Failure::default() })
     };
     match fault {
         Unsecured::Handshake(AcceptFault::TimedOut) => (
             "upstream timed out (110: Connection timed out)".to_owned(),
-            Failure { status: 504, bit: NextUpstream::TIMEOUT, ..Failure::default() },
+            Failure { status: 504, bit: NextUpstream::TIMEOUT, deed, ..Failure::default() },
         ),
         Unsecured::Handshake(fault) => failed(fault.words()),
         Unsecured::Untrusted(fault) => {

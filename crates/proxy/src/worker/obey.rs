@@ -213,7 +213,7 @@ fn reload(
 /// Where there are keys, no core dump is written and no process of the same user looks in; what the
 /// kernel has been told once stays so.
 pub(super) fn keep_secrets_in(config: &Config) {
-    if config.endpoints.values().any(|endpoint| endpoint.speaks_tls) {
+    if config.speaks_tls {
         // The kernel refuses no process this.
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }

@@ -76,6 +76,7 @@ pub fn build(world: &dyn World, options: &Options) -> Built {
         upstream_zones: Vec::new(),
         set_variables: HashSet::new(),
         binds_transparently: false,
+        speaks_tls: false,
     };
     let config = builder.main(&document.statements);
     // Nested blocks are read after the settings around them; people read from top to bottom.
@@ -113,6 +114,8 @@ struct Builder<'a> {
     upstream_zones: Vec<crate::modules::upstream::Zone>,
     /// Variables that some `set` gives a value.
     set_variables: HashSet<VariableId>,
+    /// Something of the configuration shakes hands, on either side.
+    speaks_tls: bool,
 }
 
 /// Statements that open blocks or belong to a program, set aside until the settings are read.
@@ -166,6 +169,7 @@ impl<'a> Builder<'a> {
             zones: std::mem::take(&mut self.zones),
             keeps_sent_head: bindings.iter().any(|one| matches!(one, Binding::SentField(_))),
             bindings,
+            speaks_tls: self.speaks_tls,
             log_files: self
                 .logs
                 .iter()

@@ -34,6 +34,7 @@ impl Builder<'_> {
         if is_bare && settings.ssl_verify_client == ssl::Demand::Off {
             return Ok(None);
         }
+        self.speaks_tls = true;
         let policy = Arc::new(self.client_policy(settings)?);
         if is_bare || rejects {
             let greeting = if rejects { Greeting::Reject } else { Greeting::OfDefault };
@@ -276,6 +277,7 @@ impl Builder<'_> {
         &mut self,
         settings: &proxy_ssl::Settings,
     ) -> Result<Arc<Dialling>, Told> {
+        self.speaks_tls = true;
         let list = String::from_utf8_lossy(&settings.proxy_ssl_ciphers.0).into_owned();
         let ciphers = evaluate_ciphers(&list);
         if ciphers.is_empty() {

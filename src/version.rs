@@ -53,6 +53,7 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
 
 /// nginx's modules that are built only when `configure` is told so, and that we have.
 const EXTRA_MODULES: &[&str] = &[
+    "http_auth_request_module",
     "http_gunzip_module",
     "http_gzip_static_module",
     "http_stub_status_module",

@@ -6,6 +6,7 @@
 
 use crate::error_log;
 use crate::modules::access::Verdict as Rule;
+use crate::modules::auth_request::Asked;
 use crate::modules::core::Satisfy;
 use crate::modules::error_log::Severity;
 use crate::password::{Credentials, Judgement};
@@ -44,6 +45,11 @@ pub fn by_password(request: &mut Request) -> Step {
     checked(request, password)
 }
 
+/// `auth_request`.
+pub fn by_request(request: &mut Request) -> Step {
+    checked(request, answer)
+}
+
 /// Behind all guards: with `satisfy any`, what was denied and never granted.
 pub fn conclude(request: &mut Request) -> Step {
     match std::mem::take(&mut request.standing) {
@@ -59,7 +65,8 @@ pub fn conclude(request: &mut Request) -> Step {
 
 /// Asks a guard and applies `satisfy`, as `ngx_http_core_access_phase` does.
 fn checked(request: &mut Request, guard: fn(&mut Request) -> Verdict) -> Step {
-    if request.standing == Standing::Granted {
+    // A subrequest asks for nothing that its request may not have.
+    if request.standing == Standing::Granted || request.main_method.is_some() {
         return Step::Next;
     }
     let verdict = guard(request);
@@ -133,6 +140,30 @@ fn password(request: &mut Request) -> Verdict {
     match request.judgement.take() {
         None => Verdict::Wait(Pause::Password { file: path, credentials }),
         Some(judgement) => judged(request, &judgement, &credentials, &path, &realm),
+    }
+}
+
+fn answer(request: &mut Request) -> Verdict {
+    let Asked::Path(path) = &request.location.auth_request.auth_request else {
+        return Verdict::NoOpinion;
+    };
+    let Some(answered) = request.answered.take() else {
+        return Verdict::Wait(Pause::Subrequest { path: path.clone() });
+    };
+    match answered.status {
+        200..300 => Verdict::Granted,
+        FORBIDDEN => Verdict::Refused(FORBIDDEN),
+        UNAUTHORIZED => {
+            if let Some(value) = answered.challenge {
+                request.challenge = Some(("WWW-Authenticate", value));
+            }
+            Verdict::Refused(UNAUTHORIZED)
+        }
+        status => {
+            let message = format!("auth request unexpected status: {status}");
+            error_log::request(request, Severity::Error, &message);
+            Verdict::Refused(500)
+        }
     }
 }
 

@@ -73,6 +73,9 @@ fn with_context(request: &Request, message: &str, upstream: Option<&dyn fmt::Dis
     if !line.is_empty() {
         let _ = write!(text, ", request: \"{}\"", String::from_utf8_lossy(line));
     }
+    if request.main_method.is_some() {
+        let _ = write!(text, ", subrequest: \"{}\"", String::from_utf8_lossy(&request.path));
+    }
     if let Some(upstream) = upstream {
         let _ = write!(text, ", upstream: \"{upstream}\"");
     }

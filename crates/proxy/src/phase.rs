@@ -8,7 +8,7 @@
 //! | REWRITE | [`rewrite`] |
 //! | POST_REWRITE | [`post_rewrite`] |
 //! | PREACCESS | `real_address`, `limits` |
-//! | ACCESS | `access`: by address, by password |
+//! | ACCESS | `access`: by address, by password, by another request |
 //! | POST_ACCESS | `access::conclude` |
 //! | PRECONTENT | [`content::try_files`] |
 //! | CONTENT | [`content`] |
@@ -61,6 +61,10 @@ pub enum Pause {
         time: Duration,
         behind: Behind,
     },
+    /// The answer to a request for this path decides.
+    Subrequest {
+        path: Vec<u8>,
+    },
     /// The password is looked at on another thread, and the handler asked again with the judgement.
     Password {
         file: PathBuf,
@@ -95,6 +99,7 @@ const PHASES: &[Handler] = &[
     limits::connections::limit,
     access::by_address,
     access::by_password,
+    access::by_request,
     access::conclude,
     content::try_files,
     content,

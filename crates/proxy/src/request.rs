@@ -6,6 +6,7 @@
 use crate::access::Standing;
 use crate::clock::Wall;
 use crate::config::{Address, Config, Location, Server};
+use crate::front::{Answered, Kept};
 use crate::h1::{BodyFraming, RequestHead, ResponseHead, Version};
 use crate::limits::Verdict;
 use crate::limits::connections::Place;
@@ -202,6 +203,12 @@ pub struct Request {
     pub limit_rate: Option<u64>,
     /// What is known of the password, once somebody has looked.
     pub judgement: Option<Judgement>,
+    /// The method of the request that this one is made for, if it is a subrequest.
+    pub main_method: Option<Bytes>,
+    /// What the request of `auth_request` came to, until somebody has judged it.
+    pub answered: Option<Box<Answered>>,
+    /// What stays of an answer with `X-Accel-Redirect`.
+    pub kept: Option<Box<Kept>>,
     /// The field that asks for a password, with its value.
     pub challenge: Option<(&'static str, Vec<u8>)>,
     pub error_page: ErrorPage,
@@ -267,6 +274,9 @@ impl Request {
             places: Vec::new(),
             limit_rate: None,
             judgement: None,
+            main_method: None,
+            answered: None,
+            kept: None,
             challenge: None,
             error_page: ErrorPage::None,
             captures: RefCell::default(),
@@ -319,6 +329,34 @@ impl Request {
             _ => location,
         };
         self.update_keepalive();
+    }
+
+    /// A request for `path` on this one's behalf. The values of variables go along until
+    /// [`Request::take_back`], because both share them in nginx.
+    pub fn subrequest(&mut self, path: Vec<u8>) -> Box<Self> {
+        let (config, connection) = (Arc::clone(&self.config), Rc::clone(&self.connection));
+        let (head, server) = (self.head.clone(), Arc::clone(&self.server));
+        let mut request = Self::new(config, connection, self.ordinal, head, server);
+        request.main_method = Some(self.method.clone());
+        request.method = Bytes::from_static(b"GET");
+        request.host.clone_from(&self.host);
+        request.port = self.port;
+        request.path = path;
+        request.is_unchanged = false;
+        request.is_internal = true;
+        request.real_peer.clone_from(&self.real_peer);
+        request.limit_conn = self.limit_conn;
+        request.limit_req = self.limit_req;
+        request.started = self.started;
+        request.id = self.id.clone();
+        request.memo = std::mem::take(&mut self.memo);
+        request
+    }
+
+    /// Takes back what a subrequest has found out.
+    pub fn take_back(&mut self, request: &mut Self) {
+        self.memo = std::mem::take(&mut request.memo);
+        self.id = std::mem::take(&mut request.id);
     }
 
     /// The request stays in its location, whatever its path has become (`break`).

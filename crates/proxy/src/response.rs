@@ -21,6 +21,8 @@ pub struct Response {
     pub left_out: LeftOut,
     /// Whether a client gets it compressed depends on what the client accepts.
     pub varies: bool,
+    /// How many of the fields, from the beginning, are those of an answer before this one.
+    pub kept: usize,
     /// All other fields, in order.
     pub fields: Vec<(Bytes, Bytes)>,
     pub content: Content,

@@ -38,6 +38,10 @@ pub struct Offer {
 pub fn offer(request: &Request, configured: Option<&[u8]>) -> Offer {
     let fields = request.head.fields();
     let was_asked = fields.first("upgrade").is_some();
+    // A subrequest is answered by this server alone, so nothing could be upgraded.
+    if request.main_method.is_some() {
+        return Offer { was_asked, is_withheld: true, ..Offer::default() };
+    }
     let Some(configured) = configured.filter(|value| !value.is_empty()) else {
         return Offer { was_asked, ..Offer::default() };
     };

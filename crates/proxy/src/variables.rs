@@ -666,7 +666,10 @@ const GETTERS: &[(&str, Getter)] = &[
     ("request_filename", filename),
     ("request_id", request_id),
     ("request_length", |r, out| number(r.length(), out)),
-    ("request_method", |r, out| put(Some(&r.method), out) && !r.method.is_empty()),
+    ("request_method", |r, out| {
+        let method = r.main_method.as_ref().unwrap_or(&r.method);
+        put(Some(method), out) && !method.is_empty()
+    }),
     ("request_port", |r, out| match r.port {
         Some(port) => number(u64::from(port), out),
         None => true,

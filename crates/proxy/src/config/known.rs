@@ -344,8 +344,6 @@ pub const NOT_YET: &[&str] = &[
     "ancient_browser_value",
     "auth_http",
     "auth_jwt",
-    "auth_request",
-    "auth_request_set",
     "charset_map",
     "chunked_transfer_encoding",
     "client_body_in_file_only",

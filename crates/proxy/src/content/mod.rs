@@ -158,6 +158,9 @@ fn with_slash(path: &[u8], args: &[u8]) -> Vec<u8> {
 
 /// The type of what the path names: by its ending, else `default_type`, unless that is empty.
 fn media_type(request: &Request) -> Option<Vec<u8>> {
+    if let Some(kept) = request.kept.as_ref().and_then(|kept| kept.content_type.clone()) {
+        return Some(kept);
+    }
     let default = request.location.core.default_type.0.as_slice();
     let media_type = request.location.types.of(&request.path).unwrap_or(default);
     (!media_type.is_empty()).then(|| media_type.to_vec())

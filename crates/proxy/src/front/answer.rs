@@ -1,11 +1,13 @@
 //! From a request to its answer: phases, error pages, internal redirects, the upstream's exchange.
 
+use super::accel;
 use super::body::{self, BodyFault, Discarded, Unwanted};
 use super::connect;
 use super::secure;
 use super::send::{self, Finish};
 use super::serve::{After, Client, Course};
 use super::special;
+use super::subrequest::{self, Lost};
 use crate::access_log;
 use crate::error_log;
 use crate::modules::error_log::Severity;
@@ -85,9 +87,22 @@ async fn go_on(
             Step::Redirect { path, args } => redirect(&mut request, path, args),
             Step::RedirectNamed(name) => named(&mut request, &name),
             Step::Hang(status) => return hang(client, request, status),
-            Step::Wait(pause) => match Box::pin(wait(&client, &mut request, *pause)).await {
-                Some(step) => step,
-                None => return hang(client, request, 499),
+            Step::Wait(pause) => match *pause {
+                Pause::Subrequest { path } => {
+                    match Box::pin(subrequest::ask(client, &mut request, path, thread)).await {
+                        Ok((back, answered)) => {
+                            client = back;
+                            request.answered = Some(Box::new(answered));
+                            phase::run(&mut request, From::Again)
+                        }
+                        Err(Lost::Hung(client, status)) => return hang(client, request, status),
+                        Err(Lost::Tunnel) => return Course::Tunnel,
+                    }
+                }
+                pause => match Box::pin(wait(&client, &mut request, pause)).await {
+                    Some(step) => step,
+                    None => return hang(client, request, 499),
+                },
             },
             Step::Pass(pass) => {
                 let passed = exchange(client, request, &pass, thread).await;
@@ -135,7 +150,7 @@ fn behind_passing(passed: Passed) -> Result<(Box<Client>, Box<Request>, Step), C
 }
 
 /// Waits as a handler wanted it; `None` when the client went away meanwhile.
-async fn wait(client: &Client, request: &mut Request, pause: Pause) -> Option<Step> {
+pub(super) async fn wait(client: &Client, request: &mut Request, pause: Pause) -> Option<Step> {
     match pause {
         Pause::Delay { time, behind } => {
             tokio::select! {
@@ -151,6 +166,8 @@ async fn wait(client: &Client, request: &mut Request, pause: Pause) -> Option<St
                 Behind::GoOn => phase::run(request, From::Again),
             })
         }
+        // Who waits for one has the connection in his hands.
+        Pause::Subrequest { .. } => Some(Step::Refuse(500)),
         Pause::Password { file, credentials } => {
             let judge = move || password::judge(&file, &credentials);
             let judged = tokio::task::spawn_blocking(judge).await;
@@ -178,6 +195,14 @@ fn bad_body(request: &mut Request, fault: BodyFault) -> Option<Step> {
     }
 }
 
+/// The status that a response goes out with: an error's page may keep the error's.
+pub(super) fn kept_status(request: &Request, status: u16) -> u16 {
+    match request.error_page {
+        ErrorPage::Making { status: Some(kept) } => kept,
+        ErrorPage::Making { status: None } | ErrorPage::None => status,
+    }
+}
+
 fn hang(client: Box<Client>, mut request: Box<Request>, status: u16) -> Course {
     request.sent.status = status;
     access_log::write(&request);
@@ -185,7 +210,7 @@ fn hang(client: Box<Client>, mut request: Box<Request>, status: u16) -> Course {
 }
 
 /// What an error leads to: its error page, or nginx's own.
-fn refusal(request: &mut Request, status: u16) -> Step {
+pub(super) fn refusal(request: &mut Request, status: u16) -> Step {
     // A client that waits for leave to send its body gets the answer instead.
     request.expects_continue = false;
     // After these nginx does not trust what follows on the connection.
@@ -199,12 +224,18 @@ fn refusal(request: &mut Request, status: u16) -> Step {
     let rule = rules.iter().find(|rule| rule.statuses.contains(&status));
     match rule {
         Some(rule) if may && request.redirects < REDIRECTS_MAX => to_page(request, rule, status),
-        _ => Step::Respond(Response { status, ..Response::default() }),
+        _ => {
+            // An error on the way to an error's page is the one that counts.
+            if request.error_page != ErrorPage::None {
+                request.error_page = ErrorPage::Making { status: None };
+            }
+            Step::Respond(Response { status, ..Response::default() })
+        }
     }
 }
 
 /// The error page of a response that this server has made without a body, such as a redirect.
-fn own_page(request: &mut Request, response: &Response) -> Option<Step> {
+pub(super) fn own_page(request: &mut Request, response: &Response) -> Option<Step> {
     let is_bare = matches!(response.content, Content::Empty) && response.content_length.is_none();
     if !is_bare || response.status < 300 || request.error_page != ErrorPage::None {
         return None;
@@ -242,13 +273,13 @@ fn to_page(request: &mut Request, rule: &Rule, status: u16) -> Step {
 }
 
 /// An error page is asked for by GET, but an answer to HEAD keeps being one.
-fn to_get(request: &mut Request) {
+pub(super) fn to_get(request: &mut Request) {
     if !request.is_head() {
         request.method = Bytes::from_static(b"GET");
     }
 }
 
-fn redirect(request: &mut Request, path: Vec<u8>, args: Vec<u8>) -> Step {
+pub(super) fn redirect(request: &mut Request, path: Vec<u8>, args: Vec<u8>) -> Step {
     if !count_redirect(request) {
         return Step::Respond(Response { status: 500, ..Response::default() });
     }
@@ -259,7 +290,7 @@ fn redirect(request: &mut Request, path: Vec<u8>, args: Vec<u8>) -> Step {
     phase::run(request, From::Start)
 }
 
-fn named(request: &mut Request, name: &[u8]) -> Step {
+pub(super) fn named(request: &mut Request, name: &[u8]) -> Step {
     if !count_redirect(request) {
         return Step::Respond(Response { status: 500, ..Response::default() });
     }
@@ -287,7 +318,7 @@ fn count_redirect(request: &mut Request) -> bool {
 }
 
 /// `proxy_intercept_errors`: an upstream's error is answered with this server's page, if it has one.
-fn intercepted(request: &mut Request, response: Response) -> Step {
+pub(super) fn intercepted(request: &mut Request, response: Response) -> Step {
     let location = Arc::clone(&request.location);
     let has_page = location
         .error_page
@@ -298,7 +329,7 @@ fn intercepted(request: &mut Request, response: Response) -> Step {
     if location.proxy.proxy_intercept_errors.0 && response.status >= 300 && has_page {
         return Step::Refuse(response.status);
     }
-    Step::Respond(response)
+    accel::followed(request, response)
 }
 
 /// Whether a response is more than the page of an error.
@@ -319,6 +350,7 @@ async fn finish(
         response.status = status;
     }
     special::complete(&request, &mut response);
+    accel::put_back(&mut request, &mut response);
     if request.expects_continue && Box::pin(body::invite(&mut client, &mut request)).await.is_err()
     {
         request.keepalive = false;

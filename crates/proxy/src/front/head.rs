@@ -141,14 +141,15 @@ fn lines(
     let is_range =
         |name: &[u8]| same_name(name, "accept-ranges") || same_name(name, "content-range");
     let own = matches!(response.content, crate::response::Content::File { .. });
-    let is_last = |name: &[u8]| own && is_range(name);
-    for (name, value) in response.fields.iter().filter(|(name, _)| !is_last(name)) {
+    let is_last = |at: usize, name: &[u8]| own && at >= response.kept && is_range(name);
+    let fields = || response.fields.iter().enumerate();
+    for (_, (name, value)) in fields().filter(|(at, (name, _))| !is_last(*at, name)) {
         head.field(name, value)?;
     }
     for (name, value) in added {
         head.field(name, value)?;
     }
-    for (name, value) in response.fields.iter().filter(|(name, _)| is_last(name)) {
+    for (_, (name, value)) in fields().filter(|(at, (name, _))| is_last(*at, name)) {
         head.field(name, value)?;
     }
     Ok(())

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod auth_basic;
+pub mod auth_request;
 pub mod autoindex;
 pub mod charset;
 pub mod core;
@@ -61,6 +62,7 @@ pub mod scope {
         limit_req,
         access,
         auth_basic,
+        auth_request,
         gzip_static,
         gzip,
         gunzip,

@@ -1,6 +1,7 @@
 //! `location` blocks and the bodies of servers.
 
 use super::http::{Scope, Shared};
+use super::map::is_fixed;
 use super::program::Around;
 use super::{Blocks, Builder, nowhere, set_scope};
 use crate::config::{Alias, Location, Locations, Match, Replaces};
@@ -89,6 +90,7 @@ impl Builder<'_> {
             written.tunnel.tunnel_bind.as_ref(),
         ];
         self.binds_transparently |= binds.into_iter().flatten().any(Bind::is_transparent);
+        self.assignments(&written.auth_request);
         let alias = match written.core.root {
             Some(_) => None,
             None => outer.alias.clone(),
@@ -100,6 +102,24 @@ impl Builder<'_> {
             error_logs,
             logs_written,
             alias,
+        }
+    }
+
+    /// The variables of `auth_request_set`, of which some have their own meaning.
+    fn assignments(&mut self, written: &crate::modules::auth_request::Written) {
+        for set in written.auth_request_set.iter().flat_map(|list| &list.0) {
+            let name = set.name();
+            if is_fixed(&name) {
+                let message = format!("the duplicate \"{name}\" variable");
+                self.faults.push(
+                    Fault::new(set.word.place, message)
+                        .hint("this name has its own meaning; choose another one"),
+                );
+            } else if matches!(&*name, "args" | "limit_rate") {
+                let message =
+                    format!("\"auth_request_set\" of the \"{name}\" variable is not supported yet");
+                self.faults.push(Fault::new(set.word.place, message));
+            }
         }
     }
 

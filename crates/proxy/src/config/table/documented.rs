@@ -53,6 +53,8 @@ pub const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("gunzip", "off", "http server location"),
     ("gunzip_buffers", "32 4k|16 8k", "http server location"),
     ("gzip_static", "off", "http server location"),
+    ("auth_request", "off", "http server location"),
+    ("auth_request_set", "-", "http server location"),
     ("tcp_nodelay", "on", "http server location"),
     ("server_tokens", "on", "http server location"),
     ("underscores_in_headers", "off", "http server"),

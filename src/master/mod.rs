@@ -82,6 +82,8 @@ pub struct Master {
     worker: Place,
     pauses: Pauses,
     reload: Reload,
+    /// Logs are opened again when the worker has written what waits, or then.
+    reopen_at: Option<Instant>,
     /// A reload was asked for while another was under way.
     reload_again: bool,
     ending: Ending,
@@ -209,7 +211,10 @@ impl Master {
         let link = self.link.as_ref().and_then(Link::deadline);
         let upgrade = self.upgrade.as_ref().and_then(Upgrade::deadline);
         let leave = self.leave_at();
-        [worker, reload, ending, control, link, upgrade, leave].into_iter().flatten().min()
+        [worker, reload, ending, control, link, upgrade, leave, self.reopen_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn keep_time(&mut self) {
@@ -233,6 +238,9 @@ impl Master {
         }
         if self.control.as_ref().and_then(Control::deadline).is_some_and(|at| at <= now) {
             self.serve_control();
+        }
+        if self.reopen_at.is_some_and(|at| at <= now) {
+            self.reopen_now();
         }
         self.keep_time_of_upgrade(now);
     }

@@ -1,6 +1,6 @@
 //! What each signal makes the master do: nginx's answers to nginx's signals.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use perdura_conf::errno_text;
 use perdura_proxy::Severity;
@@ -9,6 +9,9 @@ use perdura_proxy::control::{Afterwards, ToWorker};
 use super::leave::Leaving;
 use super::{Ending, Master, Place, STOP_TIME_MAX};
 use crate::signal::{Arrived, Asked};
+
+/// How long a worker may take to write the log lines that wait.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 
 impl Master {
     pub(super) fn obey(&mut self, arrived: Arrived) {
@@ -91,8 +94,20 @@ impl Master {
         self.say_how_we_are();
     }
 
+    /// Lines that wait belong into the old files: the worker writes them first.
     fn reopen_logs(&mut self) {
         self.logs.line(Severity::Notice, "reopening logs");
+        let ready = matches!(&self.worker, Place::Living(worker) if worker.ready);
+        if ready && self.config.logs.iter().any(|log| log.gathers()) {
+            self.tell(&ToWorker::Flush);
+            self.reopen_at = Some(Instant::now() + FLUSH_TIME_MAX);
+        } else {
+            self.reopen_now();
+        }
+    }
+
+    pub(super) fn reopen_now(&mut self) {
+        self.reopen_at = None;
         let process = self.config.process();
         let root = rustix::process::geteuid().is_root();
         let worker = process.user.filter(|_| root).map(|(uid, _)| uid);

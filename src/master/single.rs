@@ -115,6 +115,13 @@ impl Obeying {
                 self.prepared = prepared;
                 self.notify(State::Ready);
             }
+            (Ok(ToMaster::Flushed), prepared) => {
+                self.prepared = prepared;
+                let logs = &mut self.single.logs;
+                for fault in logs.reopen(None) {
+                    logs.line(Severity::Emerg, &fault.to_string());
+                }
+            }
             (Ok(ToMaster::Reloaded), Some(prepared)) => self.take(prepared),
             (Ok(ToMaster::Refused { why }), Some(prepared)) => {
                 self.single.logs.line(Severity::Emerg, &format!("configuration refused: {why}"));
@@ -134,11 +141,8 @@ impl Obeying {
             Asked::Stop => self.end(&ToWorker::Stop),
             Asked::Quit => self.end(&ToWorker::Quit(Afterwards::Nobody)),
             Asked::Reload => self.reload(),
-            Asked::Reopen => {
-                for fault in logs.reopen(None) {
-                    logs.line(Severity::Emerg, &fault.to_string());
-                }
-            }
+            // The answer opens them.
+            Asked::Reopen => self.tell(&ToWorker::Flush),
             Asked::Upgrade | Asked::Drain | Asked::ChildEnded => {}
         }
     }

@@ -201,6 +201,7 @@ fn settle(
         worker: Place::Empty,
         pauses: Pauses::default(),
         reload: Reload::Idle,
+        reopen_at: None,
         reload_again: false,
         ending: Ending::No,
         served: false,

@@ -94,6 +94,7 @@ impl Master {
             ToMaster::Finished => {}
             ToMaster::Frozen => self.frozen(),
             ToMaster::GaveUp => self.gave_up(),
+            ToMaster::Flushed => self.reopen_now(),
             ToMaster::Thawed => self.thawed(),
             ToMaster::Prepared { refused } => self.prepared(refused),
             ToMaster::Verified { refused, ended } => self.looked_again(refused, ended),

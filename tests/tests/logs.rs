@@ -157,3 +157,106 @@ fn a_syslog_server() {
         assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
     }
 }
+
+/// The lines of a file.
+fn lines_of(proxy: &Proxy, name: &str) -> usize {
+    std::fs::read(proxy.folder().path().join(name))
+        .map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
+}
+
+fn gathering(upstream: &Upstream, log: &str) -> Proxy {
+    let log = format!(
+        "location = /a {{ access_log @dir@/some.log combined {log}; \
+         access_log @dir@/access.log case; return 204; }}"
+    );
+    Proxy::examined(&chat(upstream, &log))
+}
+
+/// Asks, and waits until every line is where it should be: the other log gets its lines last.
+fn ask(proxy: &Proxy, count: usize) {
+    let before = proxy.access_log().len();
+    for _ in 0..count {
+        assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+    }
+    proxy.wait_for_log(before + count);
+}
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Lines wait for company until somebody wants to see them: a rotation, a reload, the end.
+#[test]
+fn lines_that_wait_are_written_at_every_occasion() {
+    let upstream = Upstream::echo();
+    let mut proxy = gathering(&upstream, "buffer=64k");
+    ask(&proxy, 3);
+    assert_eq!(lines_of(&proxy, "some.log"), 0, "they wait");
+    let path = |name: &str| proxy.folder().path().join(name);
+    std::fs::rename(path("some.log"), path("old.log")).expect("a rotation");
+    proxy.signal(Signal::USR1);
+    until("there is a new file", LIMIT, || path("some.log").exists());
+    assert_eq!(lines_of(&proxy, "old.log"), 3, "they belong into the old file");
+    assert_eq!(lines_of(&proxy, "some.log"), 0);
+
+    ask(&proxy, 2);
+    proxy.signal(Signal::HUP);
+    until("a reload writes them", LIMIT, || lines_of(&proxy, "some.log") == 2);
+    ask(&proxy, 4);
+    assert_eq!(lines_of(&proxy, "some.log"), 2, "they wait again");
+    proxy.signal(Signal::QUIT);
+    assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0));
+    assert_eq!(lines_of(&proxy, "some.log"), 6);
+}
+
+#[test]
+fn a_line_waits_no_longer_than_flush() {
+    let upstream = Upstream::echo();
+    let proxy = gathering(&upstream, "buffer=64k flush=20ms");
+    for count in 1..4 {
+        ask(&proxy, 1);
+        until("its time comes", LIMIT, || lines_of(&proxy, "some.log") == count);
+    }
+}
+
+/// A buffer that is full is written, and the file is one that gzip reads.
+#[test]
+fn lines_may_be_compressed() {
+    let upstream = Upstream::echo();
+    let mut proxy = gathering(&upstream, "gzip=9 buffer=1k");
+    ask(&proxy, 100);
+    let path = proxy.folder().path().join("some.log");
+    assert!(std::fs::metadata(&path).expect("the log").len() > 0, "full buffers were written");
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0));
+    let mut gzip = std::process::Command::new("gzip");
+    let output = gzip.arg("-dc").arg("--").stdin(std::fs::File::open(&path).expect("the log"));
+    let output = output.output().expect("gzip runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text.lines().filter(|line| line.contains("GET /a HTTP/1.1")).count(), 100);
+}
+
+/// A pipe whose reader has fallen asleep holds up nobody, and neither does a reload then.
+#[test]
+fn a_pipe_whose_reader_sleeps() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = perdura_tests::Folder::new("pipe");
+    let path = folder.path().join("pipe.log");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    let reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).expect("a reader");
+    rustix::pipe::fcntl_setpipe_size(&reader, 4096).expect("a small pipe");
+    let upstream = Upstream::echo();
+    let path = path.display();
+    let log = format!(
+        "access_log {path}; error_log {path} info; \
+         location = /a {{ access_log {path} combined buffer=1k; return 204; }}"
+    );
+    let proxy = Proxy::examined(&chat(&upstream, &log));
+    let mut tunnel = Tunnel::open(proxy.address());
+    for _ in 0..200 {
+        assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+    }
+    tunnel.echo(b"still here");
+    proxy.signal(Signal::HUP);
+    tunnel.echo(b"and after a reload");
+    assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+}

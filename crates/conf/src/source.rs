@@ -104,7 +104,7 @@ impl Sources {
     }
 
     /// A key that sorts places in the order in which they are read, includes in their place.
-    pub(crate) fn reading_key(&self, source: SourceId, start: u32) -> Vec<u32> {
+    pub fn reading_key(&self, source: SourceId, start: u32) -> Vec<u32> {
         let mut key = vec![start, source.0];
         let mut inner = source;
         while let Some(place) = self.included_by(inner)

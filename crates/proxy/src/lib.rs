@@ -35,6 +35,7 @@ pub mod h1;
 mod inherited;
 mod ledger;
 mod limits;
+mod log_buffer;
 mod log_file;
 mod mime_types;
 mod modules;

@@ -3,11 +3,13 @@
 //! The master opens files and may replace what is behind the number (`USR1`); the worker only writes.
 
 use crate::inherited;
+use crate::log_buffer::{LogBuffer, Setup};
 use crate::modules::error_log::Severity;
 use crate::syslog::Syslog;
 use rustix::fd::RawFd;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// Lines that could not be written and that nobody was told of.
@@ -19,27 +21,62 @@ pub struct LogFile {
     /// The file, or the text of a syslog target: what names the log across reloads.
     pub path: PathBuf,
     sink: Sink,
+    /// Where access lines gather, if they do.
+    buffer: OnceLock<LogBuffer>,
 }
 
 #[derive(Debug)]
 enum Sink {
-    /// -1 until the master has said which number it is.
+    /// [`UNKNOWN`] until the master has said which number it is, and [`GONE`] when it will close it.
     File(AtomicI32),
     Syslog(Syslog),
 }
 
 impl LogFile {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, sink: Sink::File(AtomicI32::new(-1)) }
+        Self { path, sink: Sink::File(AtomicI32::new(UNKNOWN)), buffer: OnceLock::new() }
     }
 
     pub fn syslog(name: PathBuf, syslog: Syslog) -> Self {
-        Self { path: name, sink: Sink::Syslog(syslog) }
+        Self { path: name, sink: Sink::Syslog(syslog), buffer: OnceLock::new() }
     }
 
     /// Whether the master has a file to open.
     pub fn is_file(&self) -> bool {
         matches!(self.sink, Sink::File(_))
+    }
+
+    /// Lets access lines gather. `false` when they do already, and otherwise than this.
+    pub fn set_buffer(&self, setup: Setup) -> bool {
+        self.buffer.get_or_init(|| LogBuffer::new(setup)).setup == setup
+    }
+
+    /// Whether lines may wait here.
+    pub fn gathers(&self) -> bool {
+        self.buffer.get().is_some()
+    }
+
+    /// Writes the lines that wait.
+    pub fn flush(&self) {
+        if let Some(buffer) = self.buffer.get() {
+            buffer.flush(|bytes| self.write(bytes));
+        }
+    }
+
+    /// Writes the lines that have waited long enough; gives the moment at which others have.
+    pub fn flush_due(&self, now_ms: u64) -> Option<u64> {
+        self.buffer.get()?.flush_due(now_ms, |bytes| self.write(bytes))
+    }
+
+    /// Another configuration holds: nothing waits any more, and a file that it does not have is
+    /// written to no more, because its number will soon be something else's.
+    pub fn retire(&self, stays: bool) {
+        if let Some(buffer) = self.buffer.get() {
+            buffer.retire(|bytes| self.write(bytes));
+        }
+        if let (false, Sink::File(number)) = (stays, &self.sink) {
+            number.store(GONE, Ordering::Release);
+        }
     }
 
     pub fn set_number(&self, number: RawFd) {
@@ -48,9 +85,16 @@ impl LogFile {
         }
     }
 
-    /// Appends one line in one write. A full disk or a reader that does not read costs the line,
-    /// never the request (RS-10).
+    /// Appends one line, in one write or together with others. A full disk or a reader that does not
+    /// read costs the line, never the request (RS-10).
     pub fn line(&self, line: &[u8]) {
+        match self.buffer.get() {
+            Some(buffer) => buffer.add(line, crate::now_ms(), |bytes| self.write(bytes)),
+            None => self.write(line),
+        }
+    }
+
+    fn write(&self, line: &[u8]) {
         match &self.sink {
             Sink::File(number) => append(number.load(Ordering::Acquire), line),
             Sink::Syslog(syslog) if syslog.send(syslog.severity, line) => {}
@@ -76,9 +120,16 @@ impl LogFile {
     }
 }
 
+/// The number of a file that the master has not named yet, and of one that it has closed.
+const UNKNOWN: RawFd = -1;
+const GONE: RawFd = -2;
+
 fn append(number: RawFd, line: &[u8]) {
-    if number < 0 {
-        return lose();
+    match number {
+        // Whoever took the log out of the configuration misses nothing.
+        GONE => return,
+        ..0 => return lose(),
+        _ => {}
     }
     match rustix::io::write(inherited::borrow(number), line) {
         Ok(written) if written == line.len() => {}

@@ -46,6 +46,8 @@ pub enum ToWorker {
     Quit(Afterwards),
     /// End at once, as nginx's worker on TERM: without waiting for anyone.
     Stop,
+    /// Log files are about to be opened again: write what waits for them. Answered by `Flushed`.
+    Flush,
     /// As `Quit`, but the master stays and may start another worker (nginx's WINCH).
     Drain(Afterwards),
     /// End this tunnel by the operator's will. Answered by `Closed` with the same request number.
@@ -111,6 +113,8 @@ pub enum ToMaster {
         request: u64,
         found: bool,
     },
+    /// No log line waits that was there when `Flush` came.
+    Flushed,
     /// No tunnel is read.
     Frozen,
     /// What was to be released is.
@@ -178,6 +182,7 @@ impl ToWorker {
             }
             ToWorker::Quit(afterwards) => out.raw(&[QUIT, afterwards.word()]),
             ToWorker::Stop => out.raw(&[STOP]),
+            ToWorker::Flush => out.raw(&[FLUSH]),
             ToWorker::Drain(afterwards) => out.raw(&[DRAIN, afterwards.word()]),
             ToWorker::Close { request, tunnel } => {
                 out.raw(&[CLOSE]);
@@ -224,6 +229,7 @@ impl ToWorker {
             },
             QUIT => ToWorker::Quit(Afterwards::read(&mut input)?),
             STOP => ToWorker::Stop,
+            FLUSH => ToWorker::Flush,
             DRAIN => ToWorker::Drain(Afterwards::read(&mut input)?),
             CLOSE => ToWorker::Close {
                 request: u64::from_le_bytes(input.array()?),
@@ -292,6 +298,7 @@ impl ToMaster {
             ToMaster::Frozen => out.raw(&[FROZEN]),
             ToMaster::GaveUp => out.raw(&[GAVE_UP]),
             ToMaster::Thawed => out.raw(&[THAWED]),
+            ToMaster::Flushed => out.raw(&[FLUSHED]),
             ToMaster::Prepared { refused } => {
                 out.raw(&[PREPARED]);
                 out.list(refused, |out, name| out.raw(&name.to_le_bytes()));
@@ -325,6 +332,7 @@ impl ToMaster {
             FROZEN => ToMaster::Frozen,
             GAVE_UP => ToMaster::GaveUp,
             THAWED => ToMaster::Thawed,
+            FLUSHED => ToMaster::Flushed,
             PREPARED => ToMaster::Prepared { refused: input.list(name)? },
             VERIFIED => ToMaster::Verified { ended: input.number()?, refused: input.list(name)? },
             LIVE => ToMaster::Live { count: input.number()? },
@@ -381,6 +389,7 @@ const GO: u8 = 10;
 const FORGET: u8 = 11;
 const LET_GO: u8 = 12;
 const VERIFY: u8 = 13;
+const FLUSH: u8 = 14;
 
 const READY: u8 = 65;
 const RELOADED: u8 = 66;
@@ -394,6 +403,7 @@ const PREPARED: u8 = 73;
 const LIVE: u8 = 74;
 const GAVE_UP: u8 = 75;
 const VERIFIED: u8 = 76;
+const FLUSHED: u8 = 77;
 
 fn open(bytes: &[u8]) -> Result<Decoder<'_>, MessageFault> {
     if bytes.len() > MESSAGE_BYTES_MAX {
@@ -438,6 +448,7 @@ mod tests {
             ToWorker::Reload { snapshot: 0, listeners: vec![], logs: vec![] },
             ToWorker::Quit(Afterwards::Nobody),
             ToWorker::Stop,
+            ToWorker::Flush,
             ToWorker::Drain(Afterwards::Another),
             ToWorker::Close { request: 1, tunnel: u64::MAX },
             ToWorker::Freeze,
@@ -463,6 +474,7 @@ mod tests {
             ToMaster::Frozen,
             ToMaster::GaveUp,
             ToMaster::Thawed,
+            ToMaster::Flushed,
             ToMaster::Prepared { refused: vec![7] },
             ToMaster::Verified { refused: vec![7, u64::MAX], ended: 3 },
             ToMaster::Live { count: 8 },

@@ -1,9 +1,9 @@
 //! The access log: formats and files.
 
+use crate::log_buffer::Setup;
 use crate::syslog_target as syslog;
 use perdura_conf::{
-    Arity, Each, Fault, Names, Part, Reader, Size, Statement, Template, Time, Value, Word,
-    directives,
+    Arity, Each, Fault, Names, Part, Reader, Size, Template, Time, Value, Word, directives,
 };
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -16,10 +16,12 @@ directives! {
 
     /// Writes a line for each request to a file or a syslog server, in a named format. The path may
     /// hold variables: then the file is opened for each line, by the worker's user, and only while
-    /// the request's root is there. `if` leaves requests out for which it is empty or `0`. Lines are
-    /// written at once: `buffer` and `flush` are checked and have no effect. A tunnel's line is written when
-    /// it ends and says why (`$tunnel_close_reason`). Several may stand in one block; `off` ends
-    /// all.
+    /// the request's root is there. `if` leaves requests out for which it is empty or `0`. With
+    /// `buffer` (or `gzip`, which compresses, by level 1 and in pieces of 64k when nothing else is
+    /// said) lines are written together: when the buffer is full, when `flush` has passed, before logs
+    /// are opened again, at a reload and at the end; a worker that is killed loses what waits. A
+    /// tunnel's line is written when it ends and says why (`$tunnel_close_reason`). Several may stand in
+    /// one block; `off` ends all.
     access_log: Each<Access> = "",
         in HTTP | SERVER | LOCATION | LOCATION_IF | LIMIT_EXCEPT;
 }
@@ -110,8 +112,11 @@ pub enum Access {
 /// An `access_log` that is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct To {
+    /// What was written for the place, for messages.
+    pub word: Word,
     pub place: Place,
     pub format: Option<Word>,
+    pub buffer: Option<Setup>,
     /// Requests for which it is empty or `0` leave no line.
     pub condition: Option<Template>,
 }
@@ -126,8 +131,8 @@ pub enum Place {
 }
 
 impl Value for Access {
-    const SYNTAX: &'static str =
-        "path [format [buffer=size] [flush=time] [if=condition]] | syslog:... [format] | off";
+    const SYNTAX: &'static str = "path [format [buffer=size] [gzip[=level]] [flush=time] \
+                                  [if=condition]] | syslog:... [format] | off";
     const ARITY: Arity = Arity::at_least(1);
 
     fn read(args: &[Word], reader: &mut Reader<'_>) -> Result<Self, Fault> {
@@ -146,8 +151,15 @@ impl Value for Access {
             parameters.read(word, reader)?;
         }
         parameters.check(&args[0], &place)?;
+        let buffer = parameters.buffer();
         let condition = parameters.condition;
-        Ok(Self::To(Box::new(To { place, format: args.get(1).cloned(), condition })))
+        Ok(Self::To(Box::new(To {
+            word: args[0].clone(),
+            place,
+            format: args.get(1).cloned(),
+            buffer,
+            condition,
+        })))
     }
 }
 
@@ -164,11 +176,15 @@ fn place(word: &Word, reader: &mut Reader<'_>) -> Result<Place, Fault> {
     })
 }
 
+/// The buffer of a compressed log when nothing is said.
+const GZIP_BUFFER_BYTES: usize = 64 << 10;
+
 /// What stands behind the format.
 #[derive(Default)]
 struct Parameters {
-    buffered: bool,
-    flushed: bool,
+    bytes: Option<usize>,
+    flush_ms: Option<u64>,
+    gzip: Option<u32>,
     condition: Option<Template>,
 }
 
@@ -178,48 +194,53 @@ impl Parameters {
         let (name, value) = text.split_once('=').unwrap_or((&text, ""));
         let fault = |message: String| Fault::new(word.place, message);
         match name {
-            "buffer" if Size::parse(value.as_bytes()).is_some_and(|size| size > 0) => {
-                self.buffered = true;
+            "buffer" => {
+                let size = Size::parse(value.as_bytes()).filter(|size| *size > 0);
+                let invalid = || fault(format!("invalid buffer size \"{value}\""));
+                self.bytes = Some(usize::try_from(size.ok_or_else(invalid)?).unwrap_or(usize::MAX));
             }
-            "buffer" => return Err(fault(format!("invalid buffer size \"{value}\""))),
-            "flush" if Time::parse(value.as_bytes()).is_some_and(|time| time > 0) => {
-                self.flushed = true;
+            "flush" => {
+                let time = Time::parse(value.as_bytes()).filter(|time| *time > 0);
+                let invalid = || fault(format!("invalid flush time \"{value}\""));
+                self.flush_ms = Some(time.ok_or_else(invalid)?);
             }
-            "flush" => return Err(fault(format!("invalid flush time \"{value}\""))),
+            "gzip" if text.len() == 4 || text.starts_with("gzip=") => {
+                self.bytes.get_or_insert(GZIP_BUFFER_BYTES);
+                let level = value.parse().ok().filter(|level| (1..=9).contains(level));
+                let invalid = || fault(format!("invalid compression level \"{value}\""));
+                self.gzip = Some(match text.len() {
+                    // Without a level: the fastest.
+                    4 => 1,
+                    _ => level.ok_or_else(invalid)?,
+                });
+            }
             "if" => {
                 let value = Word { bytes: value.as_bytes().to_vec(), place: word.place };
                 self.condition = Some(Template::compile(&value, reader.names)?);
-            }
-            "gzip" => {
-                let message = "\"gzip\" in \"access_log\" directive is not supported yet";
-                return Err(
-                    Fault::new(word.place, message).hint("compress the file when it is rotated")
-                );
             }
             _ => return Err(fault(format!("invalid parameter \"{text}\""))),
         }
         Ok(())
     }
 
+    fn buffer(&self) -> Option<Setup> {
+        let (flush_ms, gzip) = (self.flush_ms, self.gzip);
+        self.bytes.map(|bytes| Setup { bytes, flush_ms, gzip })
+    }
+
     fn check(&self, path: &Word, place: &Place) -> Result<(), Fault> {
         let message = match place {
-            _ if self.flushed && !self.buffered => {
+            _ if self.flush_ms.is_some() && self.bytes.is_none() => {
                 format!("no buffer is defined for access_log \"{}\"", path.text())
             }
-            Place::Computed(_) if self.buffered => {
+            Place::Computed(_) if self.bytes.is_some() => {
                 "buffered logs cannot have variables in name".to_owned()
             }
-            Place::Syslog(..) if self.buffered => "logs to syslog cannot be buffered".to_owned(),
+            Place::Syslog(..) if self.bytes.is_some() => {
+                "logs to syslog cannot be buffered".to_owned()
+            }
             _ => return Ok(()),
         };
         Err(Fault::new(path.place, message))
     }
-}
-
-/// What can only be said of a whole statement: that a buffer has no effect.
-pub fn check(statement: &Statement) -> Option<Fault> {
-    let mut words = statement.args.iter().skip(2).filter(|_| statement.name.is("access_log"));
-    let word = words.find(|word| word.bytes.starts_with(b"buffer="))?;
-    let why = "lines are written at once, so that no crash loses one";
-    Some(Fault::notice(word.place, format!("\"buffer\" has no effect: {why}")))
 }

@@ -89,7 +89,6 @@ pub fn scope_check(
 ) -> Vec<perdura_conf::Fault> {
     let mut faults = proxy::check(statement, &before.proxy);
     faults.extend(index::check(statement));
-    faults.extend(log::check(statement));
     faults.extend(core::check(statement, &before.core));
     faults.extend(access::check(statement));
     faults.extend(realip::check(statement));

@@ -150,11 +150,13 @@ pub fn run_worker(inheritance: Inheritance) -> i32 {
         }
     }
     let master = obey::Master { control, door, options, roll };
+    let logs = Arc::clone(&shared);
     let code = thread::run(shared, 0, recover, words, first_queue, Some(master));
     for handle in others {
         // A thread that panicked has ended the process already.
         let _ = handle.join();
     }
+    logs.config().logs.iter().for_each(|log| log.flush());
     code
 }
 

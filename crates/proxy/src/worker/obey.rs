@@ -8,6 +8,7 @@ use super::{Life, Orders, Shared, seat_bound};
 use crate::config::{Config, Options, build};
 use crate::control::{self, Afterwards, ToMaster, ToWorker};
 use crate::inherited;
+use crate::log_buffer::LINE_WAITS;
 use crate::modules::error_log::Severity;
 use crate::modules::upgrade;
 use crate::world::{SNAPSHOT_BYTES_MAX, Snapshot};
@@ -83,6 +84,10 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
             }
             Ok(Some(ToWorker::Stop)) => {
                 order(&shared, |orders| orders.life = Life::Stopped);
+            }
+            Ok(Some(ToWorker::Flush)) => {
+                shared.config().logs.iter().for_each(|log| log.flush());
+                tell(&master, &ToMaster::Flushed);
             }
             Ok(Some(order)) => {
                 if let Some(answer) = obey_move::obey(&shared, &mut source, order).await {
@@ -206,7 +211,11 @@ fn reload(
         shared.log(Severity::Notice, message);
     }
     keep_secrets_in(&config);
-    shared.config.store(config);
+    let old = shared.config.swap(Arc::clone(&config));
+    for log in &old.logs {
+        log.retire(config.logs.iter().any(|new| new.path == log.path));
+    }
+    LINE_WAITS.notify_one();
     Ok(order(shared, |orders| orders.listeners = listeners))
 }
 

@@ -8,6 +8,7 @@ use super::tasks::{self, Task};
 use super::{Life, Shared, tunnels};
 use crate::channel::Channel;
 use crate::config::Config;
+use crate::log_buffer::LINE_WAITS;
 use crate::modules::error_log::Severity;
 use crate::request::Request;
 use crate::resolver::Resolvers;
@@ -185,6 +186,9 @@ pub fn run(
         let (tell, adopted) = oneshot::channel();
         spawn_vital(tunnels::drive(Rc::clone(&thread), index, recover, tell));
         spawn_vital(sweep(Rc::clone(&thread)));
+        if index == 0 {
+            spawn_vital(flush_logs(Rc::clone(&thread)));
+        }
         // Whoever comes now is counted beside all who are here.
         let _ = adopted.await;
         live(thread, index, words, master).await;
@@ -257,6 +261,24 @@ async fn end_gracefully(
         tokio::select! {
             () = tokio::time::sleep(END_CHECK_EVERY) => {}
             _ = orders.changed() => {}
+        }
+    }
+}
+
+/// Writes log lines that have waited long enough. One thread does it for all.
+async fn flush_logs(thread: Rc<Thread>) {
+    loop {
+        let config = thread.config();
+        let now = crate::now_ms();
+        let next = config.logs.iter().filter_map(|log| log.flush_due(now)).min();
+        drop(config);
+        match next {
+            // Another line may have an earlier moment.
+            Some(at) => tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(at.saturating_sub(now))) => {}
+                () = LINE_WAITS.notified() => {}
+            },
+            None => LINE_WAITS.notified().await,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{Builder, path_of};
 use crate::config::{AccessLog, ErrorTarget, LogPlace};
 use crate::log_file::LogFile;
 use crate::modules::error_log::{Severity, Target};
-use crate::modules::log::{Access, COMBINED, Escape, Format, Place};
+use crate::modules::log::{Access, COMBINED, Escape, Format, Place, To};
 use crate::syslog::{Server, Syslog};
 use crate::syslog_target::{Address, Written};
 use perdura_conf::{Each, Fault, Template, Word};
@@ -149,6 +149,7 @@ impl Builder<'_> {
                 (Some((template, escape)), _) => {
                     let (template, escape) = (Arc::clone(template), *escape);
                     let Some(place) = self.log_place(&to.place) else { continue };
+                    self.buffer(to, &place);
                     let condition = to.condition.clone().map(Arc::new);
                     logs.push(AccessLog { place, condition, template, escape });
                 }
@@ -163,6 +164,37 @@ impl Builder<'_> {
             }
         }
         logs
+    }
+
+    /// Remembers what is said of a log's buffer, until all uses of the log are known.
+    fn buffer(&mut self, to: &To, place: &LogPlace) {
+        if let (Some(setup), LogPlace::Fixed(file)) = (to.buffer, place) {
+            self.log_buffers.push((Arc::clone(file), setup, to.word.clone()));
+        }
+    }
+
+    /// Lets the lines of logs gather. All uses of a log share its buffer, and the first one in the
+    /// order of the files says how it is.
+    pub(super) fn log_buffers(&mut self) {
+        let mut uses = std::mem::take(&mut self.log_buffers);
+        uses.sort_by_cached_key(|(_, _, word)| {
+            self.sources.reading_key(word.place.source, word.place.start)
+        });
+        // A block inherits the line of another.
+        uses.dedup_by_key(|(file, _, word)| (file.path.clone(), word.place));
+        for (file, setup, word) in uses {
+            if file.set_buffer(setup) {
+                continue;
+            }
+            let path = word.text();
+            let message =
+                format!("access_log \"{path}\" already defined with conflicting parameters");
+            self.faults.push(
+                Fault::new(word.place, message).hint(
+                    "all lines of a file go through one buffer: say the same of it everywhere",
+                ),
+            );
+        }
     }
 
     fn log_place(&mut self, place: &Place) -> Option<LogPlace> {

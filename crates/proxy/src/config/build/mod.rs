@@ -23,6 +23,7 @@ mod zones;
 
 use crate::config::{Config, Process, known, lint, table};
 use crate::limits::Zones;
+use crate::log_buffer::Setup;
 use crate::log_file::LogFile;
 use crate::modules::events::Connections;
 use crate::modules::process::{Count, PID};
@@ -72,6 +73,7 @@ pub fn build(world: &dyn World, options: &Options) -> Built {
         sources: document.sources.clone(),
         has_unread: !document.faults.is_empty(),
         logs: Vec::new(),
+        log_buffers: Vec::new(),
         zones: Zones::default(),
         upstream_zones: Vec::new(),
         set_variables: HashSet::new(),
@@ -110,6 +112,8 @@ struct Builder<'a> {
     has_unread: bool,
     logs: Vec<Arc<LogFile>>,
     binds_transparently: bool,
+    /// What is said of the buffer of a log, and where.
+    log_buffers: Vec<(Arc<LogFile>, Setup, Word)>,
     zones: Zones,
     upstream_zones: Vec<crate::modules::upstream::Zone>,
     /// Variables that some `set` gives a value.
@@ -149,6 +153,7 @@ impl<'a> Builder<'a> {
         let http = http
             .and_then(|statement| statement.block.as_deref())
             .map(|inner| self.http(inner, &main_errors));
+        self.log_buffers();
         let nowhere = nowhere();
         let events = self.settle(&nowhere, |reader| events_written.settle(reader));
         let main = self.settle(&nowhere, |reader| written.settle(reader));

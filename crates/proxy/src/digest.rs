@@ -3,48 +3,14 @@
 //! None of them is a secret's only guard by choice: each stands where a format of old demands it.
 //! Callers are `websocket`, `password` and the variables.
 
-/// SHA-1 (FIPS 180-4).
-pub fn sha1(message: &[u8]) -> [u8; 20] {
-    let mut state: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
-    let length = (message.len() as u64 * 8).to_be_bytes();
-    for block in padded(message, length).chunks_exact(64) {
-        sha1_block(&mut state, block);
-    }
-    let mut digest = [0; 20];
-    for (place, word) in digest.chunks_exact_mut(4).zip(state) {
-        place.copy_from_slice(&word.to_be_bytes());
-    }
-    digest
-}
+use aws_lc_rs::digest;
 
-fn sha1_block(state: &mut [u32; 5], block: &[u8]) {
-    let mut words = [0u32; 80];
-    for (word, bytes) in words.iter_mut().zip(block.chunks_exact(4)) {
-        *word = bytes.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
-    }
-    for at in 16..80 {
-        let mixed = words[at - 3] ^ words[at - 8] ^ words[at - 14] ^ words[at - 16];
-        words[at] = mixed.rotate_left(1);
-    }
-    let [mut a, mut b, mut c, mut d, mut e] = *state;
-    for (at, word) in words.iter().enumerate() {
-        let (choice, constant) = match at {
-            0..20 => ((b & c) | (!b & d), 0x5a82_7999u32),
-            20..40 => (b ^ c ^ d, 0x6ed9_eba1),
-            40..60 => ((b & c) | (b & d) | (c & d), 0x8f1b_bcdc),
-            _ => (b ^ c ^ d, 0xca62_c1d6),
-        };
-        let next = a
-            .rotate_left(5)
-            .wrapping_add(choice)
-            .wrapping_add(e)
-            .wrapping_add(constant)
-            .wrapping_add(*word);
-        (e, d, c, b, a) = (d, c, b.rotate_left(30), a, next);
-    }
-    for (word, add) in state.iter_mut().zip([a, b, c, d, e]) {
-        *word = word.wrapping_add(add);
-    }
+/// SHA-1 (FIPS 180-4), by the processor's own instructions where it has them.
+pub fn sha1(message: &[u8]) -> [u8; 20] {
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, message);
+    let mut bytes = [0; 20];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
 }
 
 /// RFC 4648, 4.

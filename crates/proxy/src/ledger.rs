@@ -7,7 +7,7 @@
 
 use crate::access_log::{self, Segment};
 use crate::clock::{self, Form, Wall};
-use crate::config::{Address, Config};
+use crate::config::Config;
 use crate::modules::error_log::Severity;
 use crate::request::Request;
 use crate::upstream::{Group, Lease, Outcome};
@@ -42,20 +42,27 @@ pub struct Ledger {
 /// The format of [`Ledger::encode`].
 const VERSION: u8 = 2;
 
+/// What an account takes besides its texts, while it has neither lines nor places.
+const BESIDE_TEXTS: usize = 96;
+
 /// The format of a program that knew no limits, whose tunnels may have been taken over.
 const VERSION_WITHOUT_PLACES: u8 = 1;
 
 /// A tunnel's key for the counter of its peer.
-pub fn peer_key(group: &str, address: &Address) -> u64 {
-    name_key(&format!("{group}/{address}"))
+pub fn peer_key(group: &str, address: &str) -> u64 {
+    [group, "/", address].into_iter().fold(KEY_START, key_on)
 }
 
 /// FNV-1a: the key only has to be the same in every process.
 fn name_key(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    key_on(KEY_START, text)
 }
+
+fn key_on(key: u64, text: &str) -> u64 {
+    text.bytes().fold(key, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+const KEY_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// The group whose count the tunnel is in; empty when it was made for this request alone, which no
 /// group of the configuration of the same name must answer for.
@@ -81,7 +88,7 @@ impl Ledger {
             );
         Self {
             group: account_of(request, lease),
-            peer: lease.group().peer(lease.index()).address.to_string(),
+            peer: lease.group().shown(lease.index()).to_string(),
             client: request.peer().address(),
             server: String::from_utf8_lossy(&request.server.name).into_owned(),
             connection: request.connection.number,
@@ -228,7 +235,9 @@ impl Ledger {
 
     /// The account as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let texts = self.group.len() + self.peer.len() + self.client.len() + self.server.len();
+        let mut out = Vec::with_capacity(texts + self.request_line.len() + BESIDE_TEXTS);
+        out.push(VERSION);
         for text in [&self.group, &self.peer, &self.client, &self.server] {
             put(&mut out, text.as_bytes());
         }

@@ -33,6 +33,7 @@ mod guard;
 pub mod h1;
 #[allow(unsafe_code, reason = "descriptors of the master are known by number only")]
 mod inherited;
+mod known_keys;
 mod ledger;
 mod limits;
 mod log_buffer;

@@ -8,6 +8,7 @@ use crate::clock::Wall;
 use crate::config::{Address, Config, Location, Server};
 use crate::front::{Answered, Kept};
 use crate::h1::{BodyFraming, RequestHead, ResponseHead, Version};
+use crate::known_keys::KnownMap;
 use crate::limits::Verdict;
 use crate::limits::connections::Place;
 use crate::password::{Credentials, Judgement};
@@ -17,7 +18,6 @@ use crate::tls;
 use bytes::Bytes;
 use perdura_conf::VariableId;
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,10 +73,27 @@ impl Peer {
     /// `$remote_addr`.
     pub fn address(&self) -> String {
         match self {
-            Self::Inet(address) => address.ip().to_string(),
+            Self::Inet(SocketAddr::V4(address)) => dotted(address.ip().octets()),
+            Self::Inet(SocketAddr::V6(address)) => address.ip().to_string(),
             Self::Unix => "unix:".to_owned(),
         }
     }
+}
+
+/// An address of IPv4 as text; every request has one.
+fn dotted(octets: [u8; 4]) -> String {
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (at, octet) in octets.into_iter().enumerate() {
+        if at > 0 {
+            text.push('.');
+        }
+        for (unit, least) in [(100, 100), (10, 10), (1, 0)] {
+            if octet >= least {
+                text.push(char::from(b'0' + octet / unit % 10));
+            }
+        }
+    }
+    text
 }
 
 /// One attempt to have the request answered by an upstream.
@@ -214,7 +231,7 @@ pub struct Request {
     pub error_page: ErrorPage,
     pub captures: RefCell<Option<Captures>>,
     /// Values of maps and named captures.
-    pub memo: RefCell<HashMap<VariableId, Option<Bytes>>>,
+    pub memo: RefCell<KnownMap<VariableId, Option<Bytes>>>,
     pub map_depth: std::cell::Cell<u32>,
     /// `$request_id`, once somebody has asked for it.
     pub id: OnceCell<Option<[u8; 16]>>,
@@ -413,5 +430,19 @@ impl Request {
         }
         let last = self.attempts.len() - 1;
         &mut self.attempts[last]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_as_the_library_writes_it() {
+        for octet in 0..=255 {
+            for octets in [[octet, 0, 10, 255], [1, octet, 100, 9], [127, 0, octet, octet]] {
+                assert_eq!(dotted(octets), std::net::Ipv4Addr::from(octets).to_string());
+            }
+        }
     }
 }

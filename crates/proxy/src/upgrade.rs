@@ -238,7 +238,7 @@ pub fn hand_over(
     // From here on the account gives back what the request holds.
     request.places.drain(..).for_each(Place::keep);
     let (group, index) = lease.keep();
-    let peer = crate::ledger::peer_key(&group.name, &group.peer(index).address);
+    let peer = crate::ledger::peer_key(&group.name, group.shown(index));
     let (client, upstream) = (*client, *upstream);
     let (client_leg, client_tls) = client.channel.leave()?;
     let (upstream_leg, upstream_tls) = upstream.channel.leave()?;

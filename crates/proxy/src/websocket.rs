@@ -5,9 +5,7 @@ use crate::digest::{base64, sha1};
 /// The text that a key is answered with.
 pub fn accept_of(key: &[u8]) -> String {
     const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    let mut text = key.to_vec();
-    text.extend_from_slice(GUID);
-    base64(&sha1(&text))
+    base64(&sha1(&[key, GUID].concat()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Server names and the keys of a `map` with `hostnames` are looked up in it. Regular expressions
 //! are not its business: they come after it and in the order of the file.
 
-use std::collections::HashMap;
+use crate::known_keys::KnownMap;
 
 /// A name as it was written, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub enum Added {
 /// Values by name.
 #[derive(Clone, Debug)]
 pub struct HostTable<V> {
-    exact: HashMap<Vec<u8>, V>,
-    heads: HashMap<Vec<u8>, V>,
-    tails: HashMap<Vec<u8>, V>,
+    exact: KnownMap<Vec<u8>, V>,
+    heads: KnownMap<Vec<u8>, V>,
+    tails: KnownMap<Vec<u8>, V>,
 }
 
 impl<V> Default for HostTable<V> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), heads: HashMap::new(), tails: HashMap::new() }
+        Self { exact: KnownMap::default(), heads: KnownMap::default(), tails: KnownMap::default() }
     }
 }
 

@@ -5,8 +5,8 @@
 //! file; the first that matches wins over the prefix.
 
 use crate::config::Location;
+use crate::known_keys::KnownMap;
 use crate::regex::{Captures, Regex};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How a location matches.
@@ -28,12 +28,12 @@ pub enum Match {
 /// The locations of one block.
 #[derive(Default)]
 pub struct Locations {
-    exact: HashMap<Vec<u8>, Arc<Location>>,
+    exact: KnownMap<Vec<u8>, Arc<Location>>,
     /// Sorted by name; the second value is the index of the longest other name that begins this one.
     prefixes: Vec<(Arc<Location>, Option<usize>)>,
     patterns: Vec<(Regex, Arc<Location>)>,
     /// Locations that pass requests on, by their names without the last slash.
-    slashed: HashMap<Vec<u8>, Arc<Location>>,
+    slashed: KnownMap<Vec<u8>, Arc<Location>>,
 }
 
 /// What a path belongs to.

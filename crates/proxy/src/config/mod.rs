@@ -28,6 +28,7 @@ pub use sockets::{Address, BindFault, Listen};
 pub use table::{entries, explain, explained_names, manual_pages};
 pub use types::Types;
 
+use crate::known_keys::KnownMap;
 use crate::limits::{Limits, Zones};
 use crate::log_file::LogFile;
 use crate::modules::limit_except::Methods;
@@ -49,8 +50,8 @@ pub struct Config {
     /// The sockets to listen on, each once.
     pub sockets: Vec<Listen>,
     /// Which server answers on which address, by [`Listen::key`] of the address as it was written.
-    pub endpoints: HashMap<String, Arc<Endpoint>>,
-    pub groups: HashMap<Vec<u8>, Arc<Group>>,
+    pub endpoints: KnownMap<String, Arc<Endpoint>>,
+    pub groups: KnownMap<Vec<u8>, Arc<Group>>,
     pub zones: Zones,
     /// Every file that log lines go to, in the order of `logs`.
     log_files: Vec<PathBuf>,

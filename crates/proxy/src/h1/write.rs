@@ -81,8 +81,7 @@ impl<'a, B: BufMut> HeadWriter<'a, B> {
     /// `name: value`. Names that are no tokens but harmless pass, as `ignore_invalid_headers off`
     /// demands.
     pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), UnsafeHead> {
-        demand(name, |byte| class::is(byte, VALUE) && !matches!(byte, b' ' | b'\t' | b':'))
-            .map_err(|at| UnsafeHead::Name { at })?;
+        demand_name(name).map_err(|at| UnsafeHead::Name { at })?;
         demand_value(value).map_err(|at| UnsafeHead::Value { at })?;
         self.put(&[name, b": ", value, b"\r\n"]);
         Ok(())
@@ -106,6 +105,15 @@ fn demand(text: &[u8], allowed: impl Fn(u8) -> bool) -> Result<(), usize> {
         return Err(0);
     }
     text.iter().position(|&byte| !allowed(byte)).map_or(Ok(()), Err)
+}
+
+/// The place of the first byte that no name may hold, or 0 if there is none at all.
+fn demand_name(text: &[u8]) -> Result<(), usize> {
+    let is_safe = |byte: u8| (byte > b' ') & (byte != 0x7f) & (byte != b':');
+    if !text.is_empty() && text.iter().fold(true, |all, &byte| all & is_safe(byte)) {
+        return Ok(());
+    }
+    demand(text, is_safe)
 }
 
 /// The place of the first byte that no value may hold.

@@ -1,5 +1,6 @@
 //! `proxy_pass`, compiled: where a location's requests go and what becomes of their path.
 
+use crate::known_keys::KnownSet;
 use crate::regex::Regex;
 use crate::tls::Dialling;
 use crate::upstream::{Group, Scheme};
@@ -15,11 +16,11 @@ pub struct Pass {
     /// Fields set by `proxy_set_header` and by default, in the order in which they are sent.
     pub fields: Vec<(Vec<u8>, Template)>,
     /// Names in lower case that are not copied from the client, because they are set or dropped.
-    pub dropped: std::collections::HashSet<Vec<u8>>,
+    pub dropped: KnownSet<Vec<u8>>,
     /// How `Location` and `Refresh` fields of answers are rewritten.
     pub redirects: Redirects,
     /// Response fields, in lower case, that do not reach the client.
-    pub hidden: std::collections::HashSet<Vec<u8>>,
+    pub hidden: KnownSet<Vec<u8>>,
 }
 
 /// The server or group.

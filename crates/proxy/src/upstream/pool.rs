@@ -1,10 +1,11 @@
 //! Idle connections to upstreams, kept for the next request. Each thread has its own.
 
+use crate::known_keys::KnownMap;
 use crate::tls::Dialling;
 use crate::upstream::{Group, Keepalive, Upstream};
-use std::collections::{HashMap, VecDeque};
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 /// Which connections are alike: the group, and the location when the group says `local`.
@@ -33,9 +34,13 @@ impl Eq for Secured {}
 impl Hash for Secured {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.rules).hash(state);
-        self.name.hash(state);
+        // A client may have chosen it.
+        state.write_u64(NAMES.hash_one(&self.name));
     }
 }
+
+/// What clients cannot foresee of the hashes of names.
+static NAMES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl Kin {
     /// `location` is any number that differs between locations.
@@ -58,7 +63,7 @@ struct Idle {
 /// The idle connections of one thread.
 #[derive(Default)]
 pub struct Pool {
-    by_kin: HashMap<Kin, VecDeque<Idle>>,
+    by_kin: KnownMap<Kin, VecDeque<Idle>>,
 }
 
 impl Pool {

@@ -4,6 +4,7 @@ use super::logs::Formats;
 use super::resolver::Setups;
 use super::{Blocks, Builder, set_scope};
 use crate::config::{Alias, Endpoint, ErrorTarget, Listen, Types};
+use crate::known_keys::KnownMap;
 use crate::modules::scope;
 use crate::upstream::Group;
 use crate::variables::Binding;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Http {
     pub sockets: Vec<Listen>,
-    pub endpoints: HashMap<String, Arc<Endpoint>>,
-    pub groups: HashMap<Vec<u8>, Arc<Group>>,
+    pub endpoints: KnownMap<String, Arc<Endpoint>>,
+    pub groups: KnownMap<Vec<u8>, Arc<Group>>,
     /// The variables that `map` and its like make.
     pub tables: HashMap<VariableId, Binding>,
 }
@@ -35,7 +36,7 @@ pub(super) struct Scope {
 /// What all servers share while they are read.
 pub(super) struct Shared {
     pub formats: Formats,
-    pub groups: HashMap<Vec<u8>, Arc<Group>>,
+    pub groups: KnownMap<Vec<u8>, Arc<Group>>,
     pub resolvers: Setups,
     /// The server that is being read has a `tunnel_pass` somewhere.
     pub connects: bool,
@@ -57,7 +58,7 @@ impl Builder<'_> {
         let tables = self.tables(&blocks);
         let mut shared = Shared {
             formats: self.formats(written.log.log_format.as_ref()),
-            groups: HashMap::new(),
+            groups: KnownMap::default(),
             resolvers: Setups::new(),
             connects: false,
         };

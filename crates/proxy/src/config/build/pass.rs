@@ -3,6 +3,7 @@
 use super::Builder;
 use super::http::Shared;
 use crate::config::Match;
+use crate::known_keys::KnownSet;
 use crate::modules::proxy::{HttpVersion, Pass as Written, Redirect, Settings};
 use crate::modules::proxy_ssl;
 use crate::upstream::{Authority, Host, Pass, Redirects, Rule, Scheme, Target, UriPart, Url};
@@ -106,9 +107,9 @@ impl Builder<'_> {
     }
 
     /// The fields of the request that is sent: those of the configuration first, then nginx's own.
-    fn fields(&mut self, settings: &Settings) -> (Vec<Field>, HashSet<Vec<u8>>) {
+    fn fields(&mut self, settings: &Settings) -> (Vec<Field>, KnownSet<Vec<u8>>) {
         let mut fields = Vec::new();
-        let mut dropped: HashSet<Vec<u8>> =
+        let mut dropped: KnownSet<Vec<u8>> =
             DROPPED.iter().map(|name| name.as_bytes().to_vec()).collect();
         let mut set = HashSet::new();
         for field in &settings.proxy_set_header.0 {
@@ -187,8 +188,9 @@ fn default_rule(written: &Written, target: &Target, name: &[u8], kind: &Match) -
     })
 }
 
-fn hidden(settings: &Settings) -> HashSet<Vec<u8>> {
-    let mut hidden: HashSet<Vec<u8>> = HIDDEN.iter().map(|name| name.as_bytes().to_vec()).collect();
+fn hidden(settings: &Settings) -> KnownSet<Vec<u8>> {
+    let mut hidden: KnownSet<Vec<u8>> =
+        HIDDEN.iter().map(|name| name.as_bytes().to_vec()).collect();
     hidden.extend(settings.proxy_hide_header.0.iter().map(|name| name.0.to_ascii_lowercase()));
     for name in &settings.proxy_pass_header.0 {
         hidden.remove(&name.0.to_ascii_lowercase());

@@ -5,11 +5,11 @@ use super::server::Placed;
 use crate::config::server_names::{Name, Named};
 use crate::config::sockets::{BACKLOG, key_of};
 use crate::config::{Address, Endpoint, Listen, Server, ServerNames};
+use crate::known_keys::KnownMap;
 use crate::modules::server::Listen as Written;
 use crate::tls::Greeting;
 use crate::upstream::{Authority, Host};
 use perdura_conf::{Fault, Level, Word};
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Builder<'_> {
     pub(super) fn endpoints(
         &mut self,
         servers: &[Placed],
-    ) -> (Vec<Listen>, HashMap<String, Arc<Endpoint>>) {
+    ) -> (Vec<Listen>, KnownMap<String, Arc<Endpoint>>) {
         let mut list: Vec<Gathered> = Vec::new();
         for placed in servers {
             if placed.listens.is_empty() {

@@ -2,11 +2,11 @@
 
 use super::{Blocks, Builder, nowhere};
 use crate::config::Address;
+use crate::known_keys::KnownMap;
 use crate::modules::upstream::{Method as Written, Role, Server, Zone};
 use crate::modules::upstream_block;
 use crate::upstream::{Authority, Group, HTTP_PORT, Host, Keepalive, Method, Peer, Ring};
 use perdura_conf::{Context, Fault, Number, Statement, Time, Word};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ impl Builder<'_> {
     pub(super) fn groups(
         &mut self,
         blocks: &Blocks<'_>,
-        groups: &mut HashMap<Vec<u8>, Arc<Group>>,
+        groups: &mut KnownMap<Vec<u8>, Arc<Group>>,
     ) {
         for block in blocks.iter().filter(|statement| statement.name.is("upstream")) {
             let Some(name) = block.args.first() else {
@@ -187,7 +187,7 @@ impl Builder<'_> {
         &mut self,
         authority: &Authority,
         word: &Word,
-        groups: &mut HashMap<Vec<u8>, Arc<Group>>,
+        groups: &mut KnownMap<Vec<u8>, Arc<Group>>,
     ) -> Option<Arc<Group>> {
         let port = authority.port.unwrap_or(HTTP_PORT);
         let key = implicit_key(authority);

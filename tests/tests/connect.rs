@@ -284,6 +284,41 @@ fn the_proxy_does_not_lead_to_itself() {
     }
 }
 
+/// Without the guard a client may go round in circles. A hundred rounds carry bytes; more end at
+/// the limit of connections, and those who are there already notice nothing.
+#[test]
+fn circles_end_at_the_limit_of_connections() {
+    let upstream = Upstream::echo();
+    let conf = "tunnel_pass; tunnel_guard off; location = /a { return 204; }";
+    let proxy = Proxy::examined(&Setup::server(conf));
+    let again = |client: &mut Client, target| {
+        let sent = client.offer(connect_head(target));
+        let answer = client.read(ReadAs::HeadResponse);
+        sent.is_ok() && answer.is_ok_and(|answer| answer.status() == 200)
+    };
+    let mut client = connected(proxy.address(), proxy.address());
+    for round in 1..100 {
+        assert!(again(&mut client, proxy.address()), "round {round}");
+    }
+    assert!(again(&mut client, upstream.address()));
+    client.send(HANDSHAKE);
+    assert_eq!(client.response().status(), 101);
+    client.send(b"a hundred rounds");
+    assert_eq!(client.exactly(16), b"a hundred rounds");
+    let mut other = connected(proxy.address(), proxy.address());
+    let rounds = (1..512).take_while(|_| again(&mut other, proxy.address())).count();
+    assert!(rounds < 256, "each round takes two connections of 512");
+    proxy.wait_for_error("512 worker_connections are not enough");
+    client.send(b"still here");
+    assert_eq!(client.exactly(10), b"still here");
+    drop(other);
+    until("new clients are served", LIMIT, || {
+        let mut client = Client::connect(proxy.address());
+        client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.read(ReadAs::Response).is_ok_and(|answer| answer.status() == 204)
+    });
+}
+
 /// What a name server says of a name that rebinds: first a good address, then one that is not.
 fn rebinding(good: Ipv4Addr) -> NameServer {
     NameServer::start(move |question| match (question.kind, question.before) {

@@ -372,6 +372,20 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_says_nothing_is_not_asked_for_ever() {
+        run(async {
+            // Timers run out as soon as nothing else is left to do.
+            tokio::time::pause();
+            let (resolver, server) = silent();
+            server.set_nonblocking(true).unwrap();
+            let found = resolver.resolve("a.example", Duration::from_secs(86_400)).await;
+            assert_eq!(found, Err(LookupFault::TimedOut));
+            let packets = std::iter::from_fn(|| server.recv(&mut [0; 512]).ok());
+            assert_eq!(packets.count(), ROUNDS_MAX);
+        });
+    }
+
+    #[test]
     fn faults_are_worded_as_nginx_words_them() {
         assert_eq!(LookupFault::NOT_FOUND.to_string(), "3: Host not found");
         assert_eq!(LookupFault::TimedOut.to_string(), "110: Operation timed out");

@@ -23,6 +23,8 @@ use super::{Ending, Master, Place};
 pub struct Link {
     socket: Owned,
     pub peer: Peer,
+    /// Its process number, also when it has ended and only its worker is left.
+    number: i32,
     /// Its worker can take tunnels.
     pub peer_serves: bool,
     pub leaving: Leaving,
@@ -45,9 +47,16 @@ pub enum Peer {
 
 impl Link {
     pub fn new(socket: OwnedFd, peer: Peer) -> io::Result<Link> {
+        let number = match peer {
+            Peer::Successor(Some(pid)) | Peer::Predecessor(pid) | Peer::Orphan(pid) => {
+                pid.as_raw_nonzero().get()
+            }
+            Peer::Successor(None) => 0,
+        };
         Ok(Link {
             socket: Owned::new(socket)?,
             peer,
+            number,
             peer_serves: false,
             leaving: Leaving::No,
             coming: Coming::No,
@@ -65,12 +74,7 @@ impl Link {
     }
 
     pub fn peer_pid(&self) -> i32 {
-        match self.peer {
-            Peer::Successor(Some(pid)) | Peer::Predecessor(pid) | Peer::Orphan(pid) => {
-                pid.as_raw_nonzero().get()
-            }
-            Peer::Successor(None) => 0,
-        }
+        self.number
     }
 
     /// Whether a whole program is at the other end, and not only what one has left.

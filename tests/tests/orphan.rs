@@ -1,7 +1,9 @@
 //! The master is killed: its worker serves on, and the next start takes sockets and tunnels over.
 
 use std::fs::Permissions;
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
@@ -12,7 +14,10 @@ use perdura_tests::{
     seed, until,
 };
 use rustix::fd::OwnedFd;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketType,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -300,6 +305,142 @@ fn a_new_master_that_is_slow_or_wrong_or_dies_in_the_move_costs_no_tunnel() {
             let log = proxy.error_log();
             log.contains("the tunnels stay") || log.contains("keeps its tunnels")
         });
+    }
+}
+
+/// Somebody who plays a worker that has lost its master: behind the operator's socket of a program
+/// that is no more.
+struct Pretender(OwnedFd);
+
+impl Pretender {
+    /// In the place of the proxy's own, which ends.
+    fn instead_of(proxy: &mut Proxy) -> Self {
+        let worker = orphan(proxy);
+        kill_process(worker, Signal::KILL).expect("it can be killed");
+        until("it has ended", LIMIT, || is_gone(worker));
+        let path = proxy.folder().path().join("proxy.pid.sock");
+        std::fs::remove_file(&path).expect("its socket");
+        let door = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None);
+        let door = door.expect("a unix socket");
+        let address = SocketAddrUnix::new(&path).expect("a path of usual length");
+        rustix::net::bind(&door, &address).expect("its place");
+        rustix::net::listen(&door, 4).expect("it listens");
+        Self(door)
+    }
+
+    /// Greets the next master, and hears that it wants to take over.
+    fn greet(&self) -> OwnedFd {
+        let socket = rustix::net::accept(&self.0).expect("a master");
+        let hello = [&b"PERDCTL\x02"[..], &[7; 16], &[2], &std::process::id().to_le_bytes()];
+        send(&socket, &hello.concat());
+        assert_eq!(receive(&socket), take_over(&[7; 16], VERSION));
+        socket
+    }
+}
+
+/// Says a word with descriptors.
+fn send_with(socket: &OwnedFd, packet: &[u8], with: &[&OwnedFd]) {
+    let with: Vec<_> = with.iter().map(|fd| fd.as_fd()).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&with)), "room for eight");
+    let bytes = [std::io::IoSlice::new(packet)];
+    // The other side may have closed it already.
+    let _ = rustix::net::sendmsg(socket, &bytes, &mut control, SendFlags::NOSIGNAL);
+}
+
+/// What it does with a connection.
+type Deed<'d> = &'d dyn Fn(&OwnedFd);
+
+/// What it says before there is a link ends the start with a reason, or is passed over.
+#[test]
+fn a_pretender_cannot_keep_a_start_waiting_or_slip_a_socket_in() {
+    let upstream = Upstream::echo();
+    let (file, _) = rustix::pipe::pipe().expect("a pipe");
+    let too_many = |socket: &OwnedFd| {
+        // Until it has enough of it.
+        let word = [SOCKETS, 1, 0, 0, 0, 0];
+        for _ in 0..2_000_000 {
+            if rustix::net::send(socket, &word, SendFlags::NOSIGNAL).is_err() {
+                return;
+            }
+        }
+    };
+    let ways: [(Deed<'_>, &str); 5] = [
+        (&|socket| send(socket, &[SOCKETS, 0, 5, 0, 0, 0]), "descriptors are missing"),
+        (&|socket| send(socket, &[200; 100]), "recvmsg() failed"),
+        (&|socket| send(socket, &[6]), "it speaks out of turn"),
+        (&|_| {}, "it has closed the connection"),
+        (&too_many, "it does not answer"),
+    ];
+    for (says, why) in ways {
+        let mut proxy = Proxy::examined(&setup(&upstream));
+        let pretender = Pretender::instead_of(&mut proxy);
+        proxy.launch_again();
+        let socket = pretender.greet();
+        says(&socket);
+        drop(socket);
+        assert_eq!(proxy.wait_for_exit(Duration::from_secs(30)).code(), Some(1), "{why}");
+        let said = proxy.folder().text("stderr");
+        assert!(said.contains("cannot be taken over") && said.contains(why), "{said}");
+    }
+    // A socket that does not listen, or something else: it is not used.
+    let mut proxy = Proxy::examined(&setup(&upstream));
+    let pretender = Pretender::instead_of(&mut proxy);
+    proxy.launch_again();
+    let socket = pretender.greet();
+    let (one, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    send_with(&socket, &[SOCKETS, 0, 2, 0, 0, 0], &[&file, &one.into()]);
+    until("it serves", LIMIT, || TcpStream::connect(proxy.address()).is_ok());
+    assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+}
+
+/// What it says behind that, in the place of tunnels: the master believes nothing, serves, and
+/// keeps no descriptor.
+#[test]
+fn a_pretender_that_offers_nonsense_gets_nothing_and_leaves_nothing() {
+    let upstream = Upstream::echo();
+    let (pipe, _writer) = rustix::pipe::pipe().expect("a pipe");
+    let memory = |bytes: &[u8], flags| {
+        let memory = rustix::fs::memfd_create("x", flags).expect("memory");
+        rustix::io::write(&memory, bytes).expect("it can be written");
+        memory
+    };
+    let unsealed = memory(&[0xff; 65536], rustix::fs::MemfdFlags::empty());
+    let sealed = memory(&[0; 65536], rustix::fs::MemfdFlags::ALLOW_SEALING);
+    let seals = rustix::fs::SealFlags::SHRINK | rustix::fs::SealFlags::GROW;
+    rustix::fs::fcntl_add_seals(&sealed, seals).expect("it can be sealed");
+    let batch = |names: &[u64]| {
+        let names: Vec<u8> = names.iter().flat_map(|name| name.to_le_bytes()).collect();
+        [&[4][..], &(names.len() as u32 / 8).to_le_bytes(), &names].concat()
+    };
+    for table in [&pipe, &unsealed, &sealed] {
+        let mut proxy = Proxy::examined(&setup(&upstream));
+        let pretender = Pretender::instead_of(&mut proxy);
+        proxy.launch_again();
+        let socket = pretender.greet();
+        send(&socket, &[SOCKETS, 0, 0, 0, 0, 0]);
+        // `Serving`, once its worker does.
+        while receive(&socket) != SERVING {}
+        let before = proxy.census().count();
+        send_with(&socket, &[3], &[table]);
+        send_with(&socket, &batch(&[1, u64::MAX]), &[&pipe, &pipe, table, table]);
+        for word in [&[10][..], &[6], &[8], &[6], &[10]] {
+            send(&socket, word);
+        }
+        // And once more, with a name twice, which ends it.
+        send_with(&socket, &[3], &[&sealed]);
+        send_with(&socket, &batch(&[5, 5]), &[&pipe; 4]);
+        send_with(&socket, &batch(&[5]), &[&pipe, &pipe]);
+        send(&socket, &[7, 1, 0, 0, 0]);
+        until("it is listened to no more", LIMIT, || {
+            proxy.error_log().contains("without a master has ended")
+        });
+        drop(socket);
+        Tunnel::open(proxy.address()).echo(b"it serves");
+        assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
+        assert!(!proxy.error_log().contains(" exited on signal "), "{}", proxy.error_log());
+        until("no descriptor is left", LIMIT, || proxy.census().count() <= before);
     }
 }
 

@@ -61,6 +61,62 @@ const SERVES: &str = r"\001\002\000\000\000";
 const GO: &str = r"\006";
 const LIVE: &str = r"\007\011\000\000\000";
 
+/// A program that does its part of a move up to a step, and ends there. It hears one byte of each
+/// packet, which is its word; the descriptors that come are closed.
+fn part(steps: usize) -> String {
+    let steps: String = STEPS[..steps]
+        .iter()
+        .map(|(word, answer)| format!("hear $'{word}'\n[ -z '{answer}' ] || say '{answer}'\n"))
+        .collect();
+    format!(
+        "#!/bin/bash\nlink=${{PERDURA#1;}}\nlink=${{link%%;*}}\n\
+         say() {{ printf \"$1\" >&$link; }}\n\
+         hear() {{ while IFS= read -r -N1 -u $link word; do [ \"$word\" = \"$1\" ] && return; done\n\
+         exit 3; }}\nsay '{SERVES}'\n{steps}exit 0\n"
+    )
+}
+
+/// What comes in a move, and the answer to it: the offer, the batch, the standstill, the word that
+/// lets go.
+const STEPS: [(&str, &str); 4] = [
+    (r"\003", ""),
+    (r"\004", r"\005\000\000\000\000"),
+    (r"\012", r"\013\000\000\000\000"),
+    (r"\006", ""),
+];
+
+/// The new program ends behind each word of a move: the tunnels go on with the old one.
+#[test]
+fn one_that_ends_at_any_step_of_the_move_costs_no_tunnel() {
+    let upstream = Upstream::echo();
+    for steps in 0..=STEPS.len() {
+        let mut proxy = Proxy::examined(&setup(&upstream).own_program());
+        let mut tunnels: Vec<_> = (0..20).map(|_| Tunnel::open(proxy.address())).collect();
+        proxy.replace_program(&part(steps));
+        {
+            let _end = Successors(&proxy);
+            proxy.signal(Signal::USR2);
+            proxy.wait_for_error("start new binary process");
+            until("it serves or has ended", LIMIT, || {
+                let log = proxy.error_log();
+                log.contains(" serves") || log.contains("exited with code 0")
+            });
+            proxy.signal(Signal::QUIT);
+            for tunnel in &mut tunnels {
+                tunnel.echo(b"before and after");
+            }
+            proxy.wait_for_error("exited with code 0");
+            for tunnel in &mut tunnels {
+                tunnel.echo(b"its end has been seen");
+            }
+        }
+        let taken_back = proxy.error_log().contains("they are taken back");
+        assert_eq!(taken_back, steps == STEPS.len(), "{}", proxy.error_log());
+        drop(tunnels);
+        assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0), "with its last tunnel");
+    }
+}
+
 #[test]
 fn one_of_another_version_gets_no_tunnel() {
     let upstream = Upstream::echo();

@@ -206,7 +206,7 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
                 Step::Read if !self.has_spare() => return Outcome::Starved,
                 Step::Read => {
                     reads += 1;
-                    if self.read(source, urge) == Reading::Stop {
+                    if self.read(source, urge) == Reading::Stop && !self.parts_now(source) {
                         return Outcome::Rest;
                     }
                 }
@@ -349,6 +349,17 @@ impl<'t, 'b, W: Wire> Turn<'t, 'b, W> {
         } else if frames.is_opaque() && pipe == Pipe::Open {
             self.change(|relay| relay.handle_left(source));
         }
+    }
+
+    /// Whether a drain has come to its boundary with the last byte that was read: no event will say
+    /// so.
+    #[inline]
+    fn parts_now(&mut self, source: Side) -> bool {
+        if !self.relay.is_draining() {
+            return false;
+        }
+        self.part(source);
+        !self.relay.pipe(source).passes_on()
     }
 
     /// Sends the Close frame, or the rest of it: the sink's position tells how much it has.

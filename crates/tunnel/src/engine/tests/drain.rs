@@ -79,6 +79,23 @@ fn a_frame_under_way_is_finished_and_nothing_behind_it_begins() {
     assert_eq!(unmask(&got[frame.len()..]), 1001);
 }
 
+/// The last read ends with the frame: nothing else comes, and the Close frame goes all the same.
+#[test]
+fn a_frame_that_ends_with_a_read_is_the_boundary() {
+    let mut rig = Rig::small();
+    let mut peers = websocket(&mut rig, [b"101", b""]);
+    let frame = masked(b"a message in two pieces");
+    peers.client.write_all(&frame[..9]).unwrap();
+    rig.turn();
+    drain(&mut rig);
+    peers.client.write_all(&frame[9..]).unwrap();
+    rig.turn();
+    peers.upstream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let got = read_some(&mut peers.upstream, frame.len() + 8);
+    assert_eq!(got[..frame.len()], frame);
+    assert_eq!(unmask(&got[frame.len()..]), 1001);
+}
+
 #[test]
 fn who_does_not_answer_gets_a_fin_and_then_a_reset() {
     let mut rig = Rig::small();

@@ -48,6 +48,20 @@ pub enum Security {
 }
 
 impl Connection {
+    /// The same connection with other facts of its security.
+    pub fn with_security(&self, security: Security) -> Self {
+        Self {
+            number: self.number,
+            peer: self.peer.clone(),
+            proxy: self.proxy.clone(),
+            local: self.local.clone(),
+            socket: Rc::clone(&self.socket),
+            accepted: self.accepted,
+            pid: self.pid,
+            security,
+        }
+    }
+
     /// What is known of the connection's TLS.
     pub fn tls(&self) -> Option<&tls::Facts> {
         match &self.security {

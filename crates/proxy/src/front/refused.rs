@@ -86,7 +86,7 @@ fn stand_in_head(fault: &HeadFault, scrap: &Scrap) -> &'static [u8] {
     }
 }
 
-fn head_of(text: Bytes) -> Option<RequestHead> {
+pub fn head_of(text: Bytes) -> Option<RequestHead> {
     // The line was accepted by the rules of its server, which may be wider than these.
     let rules = RequestRules { header_buffer: text.len(), ..RequestRules::default() };
     let mut parser = RequestParser::new(&rules);

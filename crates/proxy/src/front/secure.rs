@@ -1,14 +1,16 @@
 //! TLS of a client's connection: the greeting before the first request, and whom a request is
 //! refused to because of it.
 
+use super::refused::head_of;
 use super::serve::Client;
-use crate::config::{Endpoint, Server};
+use crate::config::{Config, Endpoint, Server};
 use crate::error_log;
 use crate::h1::validate_host;
 use crate::modules::error_log::Severity;
 use crate::modules::ssl::Demand;
 use crate::request::{Connection, Request, Security};
-use crate::tls::{self, Accepted, Choice, Greeting, Refused};
+use crate::tls::{self, Acceptance, Accepted, Choice, Chosen, Greeting, Offered, Refused};
+use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +19,18 @@ use std::time::Duration;
 /// of the connection before stands in the client's buffer, and nobody else knows its facts yet.
 pub async fn greet(
     client: Box<Client>,
+    config: &Arc<Config>,
     endpoint: &Endpoint,
     limit: Duration,
 ) -> Option<Box<Client>> {
     let Client { channel, buffer, facts } = *client;
     let mut facts = Rc::into_inner(facts)?;
-    let accepted = tls::accept((channel, buffer), limit, |name| choose(endpoint, name)).await;
+    let choose = |offered: &Offered| {
+        let (server, name) = choose(endpoint, offered.name.as_deref());
+        let chosen = greeting(server, offered, name.as_deref(), (config, &facts));
+        Choice { chosen, name }
+    };
+    let accepted = tls::accept((channel, buffer), limit, choose).await;
     match accepted {
         Ok(Accepted::Secured(channel, tls)) => {
             facts.security = Security::Tls(tls);
@@ -45,8 +53,9 @@ pub async fn greet(
     }
 }
 
-/// The server that a name belongs to; where none is named or known, the default one.
-fn choose(endpoint: &Endpoint, name: Option<&str>) -> Choice {
+/// The server that greets for a name, and the name if a server has it. Where none is named or known,
+/// or the one that is has nothing to greet with, it is the default one.
+fn choose<'e>(endpoint: &'e Endpoint, name: Option<&str>) -> (&'e Arc<Server>, Option<Box<[u8]>>) {
     let host = name.and_then(|name| validate_host(name.as_bytes()).ok());
     let host = host.filter(|_| !endpoint.is_lone);
     let chosen = host.and_then(|host| match endpoint.names.find(&host.host) {
@@ -57,11 +66,45 @@ fn choose(endpoint: &Endpoint, name: Option<&str>) -> Choice {
         Some((server, name)) => (server, Some(name)),
         None => (&endpoint.default, None),
     };
-    let greets = |server: &Server| {
-        let own = server.tls.clone();
-        own.filter(|tls| !matches!(tls.greeting, Greeting::OfDefault))
+    let greets = |tls: &Arc<Acceptance>| !matches!(tls.greeting, Greeting::OfDefault);
+    let server = match &server.tls {
+        Some(tls) if greets(tls) => server,
+        _ => &endpoint.default,
     };
-    Choice { acceptance: greets(server).or_else(|| endpoint.default.tls.clone()), name }
+    (server, name)
+}
+
+/// How a server greets. Certificates whose names have variables are read now.
+fn greeting(
+    server: &Arc<Server>,
+    offered: &Offered,
+    name: Option<&[u8]>,
+    (config, facts): (&Arc<Config>, &Connection),
+) -> Chosen {
+    let computed = match server.tls.as_ref().map(|tls| &tls.greeting) {
+        Some(Greeting::Config(config)) => return Chosen::Greets(Arc::clone(config)),
+        Some(Greeting::Computed(computed)) => computed,
+        _ => return Chosen::Rejects,
+    };
+    let known = tls::Facts::of_hello(offered.clone(), name.map(Into::into));
+    let connection = Rc::new(facts.with_security(Security::Tls(Box::new(known))));
+    // nginx makes a request for this as well, of which there is nothing but the connection.
+    let Some(head) = head_of(Bytes::from_static(b"GET / HTTP/1.0\r\n\r\n")) else {
+        return Chosen::Lacks;
+    };
+    let request = Request::new(Arc::clone(config), connection, 0, head, Arc::clone(server));
+    match computed.load(|template| request.value(template)) {
+        Ok(config) => Chosen::Greets(Arc::new(config)),
+        Err(fault) => {
+            let (client, local) = (facts.peer.address(), &facts.local);
+            let message = format!(
+                "{} while SSL handshaking, client: {client}, server: {local}",
+                fault.message
+            );
+            error_log::connection(&server.base.error_logs, Severity::Error, facts, &message);
+            Chosen::Lacks
+        }
+    }
 }
 
 /// The server of requests before it is known what they name: the one that the handshake chose.

@@ -120,7 +120,8 @@ const LINE_END: usize = 2;
 /// What is seldom is boxed here and in all that this calls: the state of a connection and that of a
 /// request are then small enough to be had and given back at once.
 pub async fn serve(mut client: Box<Client>, thread: Rc<Thread>) {
-    let Some(endpoint) = endpoint_of(&thread.config(), &client.facts).cloned() else {
+    let config = thread.config();
+    let Some(endpoint) = endpoint_of(&config, &client.facts).cloned() else {
         return;
     };
     if endpoint.proxy_protocol && !Box::pin(told::read(&mut client, &endpoint)).await {
@@ -133,12 +134,12 @@ pub async fn serve(mut client: Box<Client>, thread: Rc<Thread>) {
     let room = (core.client_header_buffer_size.0 as usize).min(HEAD_READ_MAX);
     let header_timeout = Duration::from_millis(core.client_header_timeout.0);
     if endpoint.speaks_tls {
-        match Box::pin(secure::greet(client, &endpoint, header_timeout)).await {
+        match Box::pin(secure::greet(client, &config, &endpoint, header_timeout)).await {
             Some(greeted) => client = greeted,
             None => return,
         }
     }
-    drop(endpoint);
+    drop((endpoint, config));
     // Under load the first request is there when the connection is accepted.
     match client.channel.try_read(&mut client.buffer, room) {
         Ok(0) => return,

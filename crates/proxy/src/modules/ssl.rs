@@ -12,7 +12,8 @@ directives! {
     /// The file with the server's certificate in PEM, and behind it those that lead to its root. It
     /// may stand several times, for keys of several kinds (RSA and ECDSA). It is read when the
     /// configuration is: a reload takes the new one, and no connection notices. `data:` before the
-    /// text itself takes the place of a file. Variables are not supported yet.
+    /// text itself takes the place of a file. With variables (`$ssl_server_name`, or a map of it) the
+    /// file is read in each handshake, by the worker and with its rights.
     ssl_certificate: Each<PemSource> = "", in HTTP | SERVER;
 
     /// The private key of each `ssl_certificate`, in the same order. The worker needs no right to

@@ -5,12 +5,11 @@
 
 use super::facts::{Facts, Offered};
 use super::secrets::{self, Captured};
-use super::server_config::{Acceptance, Greeting};
 use super::session::{self, Session, Sink};
 use crate::channel::Channel;
 use crate::socket::Socket;
 use bytes::{Buf, BytesMut};
-use rustls::server::{Accepted as RustlsAccepted, Acceptor};
+use rustls::server::{Accepted as RustlsAccepted, Acceptor, ServerConfig};
 use rustls::{Connection, Error};
 use std::io;
 use std::sync::Arc;
@@ -36,14 +35,24 @@ pub enum Fault {
     Tls(Error),
     /// The configuration rejects it.
     Rejected,
+    /// There are no certificates for it.
+    Lacking,
 }
 
 /// The server that was chosen by a name.
 pub struct Choice {
-    /// Absent when no server of the address can greet.
-    pub acceptance: Option<Arc<Acceptance>>,
+    pub chosen: Chosen,
     /// The name in lower case, if a server has it.
     pub name: Option<Box<[u8]>>,
+}
+
+/// What a chosen server does.
+pub enum Chosen {
+    Greets(Arc<ServerConfig>),
+    /// It wants no client, or no server of the address can greet.
+    Rejects,
+    /// Its certificates cannot be had now; whoever chose has said why.
+    Lacks,
 }
 
 /// Takes a client within `limit`. `choose` gives the server for a name; `inbox` is what was read of
@@ -51,7 +60,7 @@ pub struct Choice {
 pub async fn accept(
     (channel, inbox): (Channel, BytesMut),
     limit: Duration,
-    choose: impl FnOnce(Option<&str>) -> Choice,
+    choose: impl FnOnce(&Offered) -> Choice,
 ) -> Result<Accepted, Fault> {
     let deadline = Instant::now() + limit;
     let first = within(deadline, &channel, |socket| {
@@ -71,15 +80,19 @@ pub async fn accept(
     let mut hearing = Hearing { acceptor: Acceptor::default(), inbox };
     let accepted = within(deadline, &channel, |socket| hearing.hello(socket)).await?;
     let offered = Offered::of(&accepted.client_hello());
-    let Choice { acceptance, name } = choose(offered.name.as_deref());
-    let greeting = acceptance.as_ref().map(|acceptance| &acceptance.greeting);
-    let Some(Greeting::Config(config)) = greeting else {
-        let _ = channel.socket().try_write(&UNRECOGNIZED_NAME);
-        return Err(Fault::Rejected);
+    let Choice { chosen, name } = choose(&offered);
+    let refuse = |alert: &[u8], fault| {
+        let _ = channel.socket().try_write(alert);
+        Err(fault)
+    };
+    let config = match chosen {
+        Chosen::Greets(config) => config,
+        Chosen::Rejects => return refuse(&UNRECOGNIZED_NAME, Fault::Rejected),
+        Chosen::Lacks => return refuse(&INTERNAL_ERROR, Fault::Lacking),
     };
     // The server's part of TLS 1.3 is over with its first flight, and so its secrets are made here.
     let mut captured = Captured::default();
-    let entered = secrets::capture(&mut captured, || accepted.into_connection(Arc::clone(config)));
+    let entered = secrets::capture(&mut captured, || accepted.into_connection(config));
     let connection = entered.map_err(|(fault, mut alert)| {
         let _ = alert.write_all(&mut Sink(channel.socket()));
         Fault::Tls(fault)
@@ -98,6 +111,9 @@ const HANDSHAKE: u8 = 22;
 
 /// A fatal alert: the name is not known (RFC 6066, 3).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// A fatal alert: it is no fault of the client's (RFC 8446, 6.2).
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 /// A fatal alert: this is not what was waited for (RFC 8446, 6.2).
 const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
@@ -156,6 +172,9 @@ impl Fault {
             }
             Self::Tls(fault) => format!("SSL_do_handshake() failed (SSL: {fault})"),
             Self::Rejected => "handshake rejected".to_owned(),
+            Self::Lacking => {
+                "SSL_do_handshake() failed (SSL: SSL routines::cert cb error)".to_owned()
+            }
         }
     }
 

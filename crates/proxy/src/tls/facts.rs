@@ -50,6 +50,21 @@ impl Offered {
 }
 
 impl Facts {
+    /// What is known when the client has only said what it wants.
+    pub fn of_hello(offered: Offered, chosen_by: Option<Box<[u8]>>) -> Self {
+        Self {
+            offered,
+            chosen_by,
+            protocol: "",
+            suite: Box::default(),
+            group: Box::default(),
+            is_resumed: false,
+            alpn: Box::default(),
+            chain: Vec::new(),
+            judged: RefCell::default(),
+        }
+    }
+
     pub fn of(
         connection: &ServerConnection,
         offered: Offered,

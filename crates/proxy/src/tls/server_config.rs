@@ -2,18 +2,25 @@
 
 use super::client_policy::{ClientPolicy, Demand};
 use super::credential::Credential;
+use super::loading::{Files, LoadFault};
 use super::resumption::{Context, Resumption, Store, Ticketer};
 use super::secrets::Catcher;
 use aws_lc_rs::digest;
+use perdura_conf::{Template, Word};
 use rustls::crypto::SupportedKxGroup;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, SupportedCipherSuite};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the configuration says of a server.
 pub struct ServerTerms {
     pub credentials: Vec<Credential>,
+    /// What certificates and keys are called that are found in each handshake.
+    pub named: Vec<Word>,
     pub policy: Arc<ClientPolicy>,
     pub suites: Vec<SupportedCipherSuite>,
     pub groups: Vec<&'static dyn SupportedKxGroup>,
@@ -34,9 +41,48 @@ pub struct Acceptance {
 /// What a server does with a hello.
 pub enum Greeting {
     Config(Arc<ServerConfig>),
+    /// Its certificates are found in each handshake.
+    Computed(Computed),
     /// It has no certificates: the default server greets in its place.
     OfDefault,
     Reject,
+}
+
+/// Certificates whose names have variables. As in nginx the worker reads them, with its own rights.
+pub struct Computed {
+    /// All but the certificates.
+    pub base: Arc<ServerConfig>,
+    /// Certificates with their keys.
+    pub pairs: Vec<(Template, Template)>,
+    pub passwords: Vec<Vec<u8>>,
+    pub folder: PathBuf,
+}
+
+/// A certificate or key that is read in a handshake is not larger.
+const FILE_MAX: u64 = 1 << 20;
+
+impl Computed {
+    /// The configuration for a handshake in which templates have these values.
+    pub fn load(&self, value: impl Fn(&Template) -> Vec<u8>) -> Result<ServerConfig, LoadFault> {
+        let read = |path: &Path| {
+            let mut bytes = Vec::new();
+            File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let files = Files { folder: &self.folder, read: &read };
+        let one = |(own, key): &(Template, Template)| {
+            files.credential(&value(own), &value(key), &self.passwords)
+        };
+        let credentials = self.pairs.iter().map(one).collect::<Result<_, _>>()?;
+        Ok(with_certificates(&self.base, credentials))
+    }
+}
+
+/// Meets clients with other certificates than those of the configuration.
+fn with_certificates(config: &ServerConfig, credentials: Vec<Credential>) -> ServerConfig {
+    let mut config = config.clone();
+    config.cert_resolver = Arc::new(Certificates(credentials));
+    config
 }
 
 /// What may follow the handshake (`NGX_HTTP_ALPN_PROTOS`).
@@ -88,6 +134,9 @@ impl ServerTerms {
                 part(certificate);
             }
         }
+        for word in &self.named {
+            part(&word.bytes);
+        }
         part(&[self.policy.demand as u8]);
         part(&self.policy.trust.depth.to_be_bytes());
         self.policy.trust.sources(&mut part);
@@ -122,14 +171,5 @@ impl ResolvesServerCert for Certificates {
         let schemes = hello.signature_schemes();
         let best = schemes.iter().find_map(|&scheme| signs(scheme));
         best.map(|credential| Arc::clone(&credential.0))
-    }
-}
-
-impl Acceptance {
-    /// Meets clients with other certificates than those of the configuration.
-    pub fn with_certificates(config: &ServerConfig, credentials: Vec<Credential>) -> ServerConfig {
-        let mut config = config.clone();
-        config.cert_resolver = Arc::new(Certificates(credentials));
-        config
     }
 }

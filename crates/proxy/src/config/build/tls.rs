@@ -8,13 +8,12 @@ use crate::grammar::PemSource;
 use crate::modules::proxy_ssl;
 use crate::modules::ssl::{self, SessionCache, Settings};
 use crate::tls::{
-    Acceptance, Cache, ClientPolicy, ClientTerms, Credential, CredentialFault, Demand, Dialling,
-    Greeting, Resumption, ServerTerms, Tickets, Trust, TrustFault, evaluate_ciphers,
-    evaluate_curves,
+    Acceptance, Cache, ClientPolicy, ClientTerms, Computed, Credential, Demand, Dialling, Files,
+    Greeting, LoadFault, Resumption, ServerTerms, Tickets, Trust, TrustFault, bio_reason,
+    certificate_reason, evaluate_ciphers, evaluate_curves,
 };
 use perdura_conf::{Fault, Flag, Level, Number, Seconds, Size, Text};
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A server's TLS, or a fault that has been told.
@@ -40,10 +39,34 @@ impl Builder<'_> {
             let greeting = if rejects { Greeting::Reject } else { Greeting::OfDefault };
             return Ok(Some(Arc::new(Acceptance { greeting, policy })));
         }
-        let credentials = self.credentials(settings)?;
+        let passwords = self.passwords("ssl_password_file", settings.ssl_password_file.as_ref())?;
+        let pairs = self.pairs(settings)?;
+        let is_computed = |one: &PemSource| one.template.constant().is_none();
+        let is_computed = pairs.iter().any(|(own, key)| is_computed(own) || is_computed(key));
         self.warn(settings);
-        let terms = self.server_terms(settings, credentials, Arc::clone(&policy))?;
+        let credentials = match is_computed {
+            true => Vec::new(),
+            false => self.credentials(settings, &pairs, &passwords)?,
+        };
+        let mut terms = self.server_terms(settings, credentials, Arc::clone(&policy))?;
+        if is_computed {
+            terms.named =
+                pairs.iter().flat_map(|(own, key)| [&own.word, &key.word]).cloned().collect();
+        }
         match terms.config() {
+            Ok(config) if is_computed => {
+                let source = |one: &PemSource| one.template.clone();
+                let pairs =
+                    pairs.into_iter().map(|(own, key)| (source(own), source(key))).collect();
+                let folder = self.conf_prefix.clone();
+                let greeting = Greeting::Computed(Computed {
+                    base: Arc::new(config),
+                    pairs,
+                    passwords,
+                    folder,
+                });
+                Ok(Some(Arc::new(Acceptance { greeting, policy })))
+            }
             Ok(config) => {
                 let greeting = Greeting::Config(Arc::new(config));
                 Ok(Some(Arc::new(Acceptance { greeting, policy })))
@@ -93,7 +116,11 @@ impl Builder<'_> {
         }
     }
 
-    fn credentials(&mut self, settings: &Settings) -> Result<Vec<Credential>, Told> {
+    /// Each certificate with its key, as they are named.
+    fn pairs<'s>(
+        &mut self,
+        settings: &'s Settings,
+    ) -> Result<Vec<(&'s PemSource, &'s PemSource)>, Told> {
         let (certificates, keys) = (&settings.ssl_certificate.0, &settings.ssl_certificate_key.0);
         if keys.len() < certificates.len() {
             let name = certificates.last().map(|one| one.word.text()).unwrap_or_default();
@@ -101,14 +128,22 @@ impl Builder<'_> {
                 format!("no \"ssl_certificate_key\" is defined for certificate \"{name}\"");
             return self.tell(Fault::nowhere(message));
         }
-        let passwords = self.passwords("ssl_password_file", settings.ssl_password_file.as_ref())?;
+        Ok(certificates.iter().zip(keys).collect())
+    }
+
+    fn credentials(
+        &mut self,
+        settings: &Settings,
+        pairs: &[(&PemSource, &PemSource)],
+        passwords: &[Vec<u8>],
+    ) -> Result<Vec<Credential>, Told> {
         let staple = match &settings.ssl_stapling_file {
             Some(file) if settings.ssl_stapling.0 => Some(self.staple(file)?),
             _ => None,
         };
         let mut credentials = Vec::new();
-        for (certificate, key) in certificates.iter().zip(keys) {
-            let credential = self.credential(certificate, key, &passwords)?;
+        for (certificate, key) in pairs {
+            let credential = self.credential(certificate, key, passwords)?;
             credentials.push(match &staple {
                 Some(response) => credential.stapled(response.clone()),
                 None => credential,
@@ -123,39 +158,16 @@ impl Builder<'_> {
         key: &PemSource,
         passwords: &[Vec<u8>],
     ) -> Result<Credential, Told> {
-        for one in [certificate, key] {
-            if one.template.constant().is_none() {
-                let message = format!("variables in \"{}\" are not supported yet", one.word.text());
-                return self.tell(Fault::new(one.word.place, message).hint(
-                    "certificates are read with the configuration: name each with its server",
-                ));
-            }
-        }
-        let named = |one: &PemSource| match one.word.bytes.strip_prefix(b"data:") {
-            Some(_) => "data:...".to_owned(),
-            None => self.ssl_path(&one.word.bytes).display().to_string(),
-        };
-        let (of_certificate, of_key) = (named(certificate), named(key));
-        let chain = self.pem(&certificate.word.bytes, "certificate", &of_certificate)?;
-        let secret = self.pem(&key.word.bytes, "certificate key", &of_key)?;
-        let fault = match Credential::read(&chain, &secret, passwords) {
-            Ok(credential) => return Ok(credential),
-            Err(fault) => fault,
-        };
-        self.tell(credential_fault(fault, &of_certificate, &of_key))
-    }
-
-    /// What a file or `data:` holds.
-    fn pem(&mut self, written: &[u8], what: &str, named: &str) -> Result<Vec<u8>, Told> {
-        if let Some(text) = written.strip_prefix(b"data:") {
-            return Ok(text.to_vec());
-        }
-        let path = self.ssl_path(written);
-        match self.world.read(&path) {
-            Ok(bytes) => Ok(bytes),
-            Err(error) => {
-                let reason = bio_reason(&error, named);
-                self.tell(Fault::nowhere(format!("cannot load {what} \"{named}\": {reason}")))
+        let read = |path: &Path| self.world.read(path);
+        let files = Files { folder: &self.conf_prefix, read: &read };
+        match files.credential(&certificate.word.bytes, &key.word.bytes, passwords) {
+            Ok(credential) => Ok(credential),
+            Err(LoadFault { message, hint }) => {
+                let fault = Fault::nowhere(message);
+                self.tell(match hint {
+                    Some(hint) => fault.hint(hint),
+                    None => fault,
+                })
             }
         }
     }
@@ -321,6 +333,14 @@ impl Builder<'_> {
                 format!("no \"proxy_ssl_certificate_key\" is defined for certificate \"{name}\"");
             return self.tell(Fault::nowhere(message));
         };
+        for one in [certificate, key] {
+            if one.template.constant().is_none() {
+                let message = format!("variables in \"{}\" are not supported yet", one.word.text());
+                return self.tell(Fault::new(one.word.place, message).hint(
+                    "certificates for upstreams are read with the configuration: name a file",
+                ));
+            }
+        }
         let file = settings.proxy_ssl_password_file.as_ref();
         let passwords = self.passwords("proxy_ssl_password_file", file)?;
         self.credential(certificate, key, &passwords).map(Some)
@@ -371,6 +391,7 @@ impl Builder<'_> {
         let Size(record_max) = settings.ssl_buffer_size;
         Ok(ServerTerms {
             credentials,
+            named: Vec::new(),
             policy,
             suites: ciphers.suites(),
             groups,
@@ -419,62 +440,10 @@ fn is_absent(file: &Option<Text>) -> bool {
     file.as_ref().is_none_or(|Text(name)| name.is_empty())
 }
 
-fn credential_fault(fault: CredentialFault, certificate: &str, key: &str) -> Fault {
-    let of_certificate = |reason: &str| {
-        let message = format!(
-            "cannot load certificate \"{certificate}\": PEM_read_bio_X509_AUX() failed (SSL: {reason})"
-        );
-        Fault::nowhere(message)
-    };
-    match fault {
-        CredentialFault::Pem(_)
-        | CredentialFault::NoCertificate
-        | CredentialFault::BadCertificate => of_certificate(certificate_reason(fault)),
-        CredentialFault::Key(fault) => {
-            let reason = fault.reason();
-            let message = format!(
-                "cannot load certificate key \"{key}\": PEM_read_bio_PrivateKey() failed (SSL: {reason})"
-            );
-            Fault::nowhere(message).hint(fault.hint())
-        }
-        CredentialFault::Mismatch => {
-            let message = format!(
-                "SSL_CTX_use_PrivateKey(\"{key}\") failed (SSL: x509 certificate routines::key values \
-                 mismatch)"
-            );
-            Fault::nowhere(message).hint(format!("the key is not that of \"{certificate}\""))
-        }
-    }
-}
-
-fn certificate_reason(fault: CredentialFault) -> &'static str {
-    match fault {
-        CredentialFault::Pem(fault) => fault.reason(),
-        CredentialFault::NoCertificate => {
-            "PEM routines::no start line:Expecting: TRUSTED CERTIFICATE"
-        }
-        _ => "asn1 encoding routines::wrong tag",
-    }
-}
-
 fn trust_reason(fault: TrustFault) -> &'static str {
     match fault {
         TrustFault::Certificates(fault) => certificate_reason(fault),
         TrustFault::NoList => "x509 certificate routines::no crl found",
         TrustFault::BadList => "asn1 encoding routines::wrong tag",
     }
-}
-
-/// What OpenSSL says of a file that it cannot open.
-fn bio_reason(error: &io::Error, path: &str) -> String {
-    let words = crate::error_text(error);
-    let code = error.raw_os_error().unwrap_or(0);
-    let (number, name) = match error.kind() {
-        io::ErrorKind::NotFound => ("10000080", "no such file"),
-        _ => ("10080002", "system lib"),
-    };
-    format!(
-        "BIO_new_file() failed (SSL: error:8{code:07X}:system library::{words}:calling fopen({path}, r) \
-         error:{number}:BIO routines::{name})"
-    )
 }

@@ -28,7 +28,7 @@ const DEFAULT_MODULES: &[(&str, Built)] = &[
     ("http_geo_module", Built::Yes),
     ("http_map_module", Built::Yes),
     ("http_split_clients_module", Built::Yes),
-    ("http_referer_module", Built::No),
+    ("http_referer_module", Built::Yes),
     ("http_rewrite_module", Built::Yes),
     ("http_proxy_module", Built::Yes),
     ("http_fastcgi_module", Built::No),
@@ -58,6 +58,7 @@ const EXTRA_MODULES: &[&str] = &[
     "http_gzip_static_module",
     "http_stub_status_module",
     "http_realip_module",
+    "http_secure_link_module",
     "http_ssl_module",
 ];
 

@@ -39,6 +39,15 @@ pub fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// RFC 4648, 5, with the same tolerance.
+pub fn from_base64url(text: &[u8]) -> Option<Vec<u8>> {
+    decoded(text, |byte| match byte {
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    })
+}
+
 fn decoded(text: &[u8], last: impl Fn(u8) -> Option<u8>) -> Option<Vec<u8>> {
     let end = text.iter().position(|&byte| byte == b'=').unwrap_or(text.len());
     if end % 4 == 1 {

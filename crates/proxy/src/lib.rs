@@ -45,11 +45,13 @@ mod password;
 mod phase;
 mod proxy_header;
 mod real_address;
+mod referer;
 mod regex;
 mod request;
 pub mod resolver;
 mod response;
 mod script;
+mod secure_link;
 #[allow(unsafe_code, reason = "the runtime watches a descriptor that this module owns")]
 mod socket;
 #[allow(unsafe_code, reason = "the kernel has options that no wrapper knows")]

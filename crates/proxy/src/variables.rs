@@ -13,7 +13,9 @@ use crate::counters;
 use crate::file_path;
 use crate::h1::same_name;
 use crate::proxy_header::ProxyHeader;
+use crate::referer;
 use crate::request::{Attempt, Body, ErrorPage, Peer, Request};
+use crate::secure_link;
 use crate::tls;
 use crate::uri;
 use bytes::Bytes;
@@ -635,6 +637,7 @@ const GETTERS: &[(&str, Getter)] = &[
     ("host", host),
     ("hostname", |_, out| text(&crate::hostname(), out)),
     ("https", |r, out| text(if r.connection.tls().is_some() { "on" } else { "" }, out)),
+    ("invalid_referer", |r, out| text(if referer::is_invalid(r) { "1" } else { "" }, out)),
     ("is_request_port", |r, out| text(if r.port.is_some() { ":" } else { "" }, out)),
     ("is_args", |r, out| text(if r.args.is_empty() { "" } else { "?" }, out)),
     ("limit_conn_status", |r, out| put(r.limit_conn.map(|one| one.word().as_bytes()), out)),
@@ -676,6 +679,8 @@ const GETTERS: &[(&str, Getter)] = &[
     }),
     ("request_uri", |r, out| has_target(r) && put(Some(r.head.unparsed_uri()), out)),
     ("scheme", |r, out| text(r.connection.scheme(), out)),
+    ("secure_link", |r, out| put(secure_link::value(r).as_deref(), out)),
+    ("secure_link_expires", |r, out| put(secure_link::expires(r).as_deref(), out)),
     ("server_addr", server_address),
     ("server_name", |r, out| put(Some(&r.server.name), out)),
     ("server_port", server_port),

@@ -7,7 +7,7 @@ mod build;
 #[cfg(test)]
 pub(crate) mod chance;
 pub(crate) mod geo;
-mod host_table;
+pub(crate) mod host_table;
 mod known;
 mod lint;
 mod locations;

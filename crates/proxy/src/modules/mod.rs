@@ -26,9 +26,11 @@ pub mod proxy;
 pub mod proxy_cookie;
 pub mod proxy_ssl;
 pub mod realip;
+pub mod referer;
 pub mod resolver;
 pub mod return_status;
 pub mod rewrite;
+pub mod secure_link;
 pub mod server;
 pub mod ssl;
 pub mod stub_status;
@@ -63,6 +65,8 @@ pub mod scope {
         access,
         auth_basic,
         auth_request,
+        referer,
+        secure_link,
         gzip_static,
         gzip,
         gunzip,
@@ -95,6 +99,7 @@ pub fn scope_check(
     faults.extend(limit_conn::check(statement, &before.limit_conn));
     faults.extend(limit_req::check(statement, &before.limit_req));
     faults.extend(gzip::check(statement, &before.gzip));
+    faults.extend(secure_link::check(statement, &before.secure_link));
     faults
 }
 

@@ -95,7 +95,11 @@ impl Builder<'_> {
             Some(_) => None,
             None => outer.alias.clone(),
         };
+        let referers = written.referer.valid_referers.iter().flatten();
+        self.faults.extend(referers.filter_map(|referers| referers.fault()));
+        let own_link = written.secure_link.own();
         written.inherit(&outer.written);
+        written.secure_link.separate(own_link);
         Scope {
             written,
             types: self.block_types(blocks, Some(&outer.types)),

@@ -55,6 +55,11 @@ pub const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("gzip_static", "off", "http server location"),
     ("auth_request", "off", "http server location"),
     ("auth_request_set", "-", "http server location"),
+    ("secure_link", "-", "http server location"),
+    ("secure_link_md5", "-", "http server location"),
+    // The documentation says location alone; the program takes it in all three.
+    ("secure_link_secret", "-", "http server location"),
+    ("valid_referers", "-", "server location"),
     ("tcp_nodelay", "on", "http server location"),
     ("server_tokens", "on", "http server location"),
     ("underscores_in_headers", "off", "http server"),

@@ -257,3 +257,88 @@ fn fault_of(fault: &Error) -> Fault {
         _ => Fault::Unspecified,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/conf/files/");
+        std::fs::read(format!("{folder}{name}")).expect("a file of the tests")
+    }
+
+    fn trust(roots: &[&str], depth: usize) -> Trust {
+        let mut trust = Trust::new(depth);
+        for root in roots {
+            trust.add_roots(&file(root)).expect("roots");
+        }
+        trust
+    }
+
+    fn judge(trust: &Trust, name: &str, usage: Usage) -> Result<(), Fault> {
+        trust.judge(&credential::certificates(&file(name)).expect("a chain"), usage)
+    }
+
+    /// What `openssl verify` says of the same files.
+    #[test]
+    fn chains_come_to_what_openssl_makes_of_them() {
+        let (one, two) = (trust(&["ca.crt"], 1), trust(&["ca.crt"], 2));
+        for usage in [Usage::Client, Usage::Server] {
+            for (trust, name, expected) in [
+                (&one, "client.crt", Ok(())),
+                (&one, "oldclient.crt", Ok(())),
+                (&one, "deep.crt", Ok(())),
+                (&two, "deep.crt", Ok(())),
+                (&one, "expired.crt", Err(Fault::Expired)),
+                (&one, "foreign.crt", Err(Fault::Unverified)),
+                (&one, "purpose.crt", Err(Fault::BadPurpose)),
+                (&one, "stranger.crt", Err(Fault::BadPurpose)),
+                (&trust(&["ca.crt"], 0), "deep.crt", Err(Fault::UnknownIssuer)),
+                (&trust(&["middle.crt"], 2), "deep.crt", Err(Fault::NoIssuer)),
+                (&trust(&["middle.crt"], 2), "client.crt", Err(Fault::Unverified)),
+                (&trust(&["client.crt"], 2), "client.crt", Err(Fault::Unverified)),
+                (&trust(&["ca.crt", "stranger.crt"], 1), "foreign.crt", Ok(())),
+            ] {
+                assert_eq!(judge(trust, name, usage), expected, "{name} as {usage:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn lists_revoke() {
+        let mut trust = trust(&["ca.crt", "stranger.crt"], 1);
+        assert_eq!(judge(&trust, "revoked.crt", Usage::Client), Ok(()));
+        trust.add_lists(&file("revoked.crl")).expect("a list");
+        assert_eq!(judge(&trust, "revoked.crt", Usage::Client), Err(Fault::Revoked));
+        assert_eq!(judge(&trust, "client.crt", Usage::Client), Ok(()));
+        assert_eq!(judge(&trust, "oldclient.crt", Usage::Client), Ok(()));
+        assert_eq!(judge(&trust, "foreign.crt", Usage::Client), Err(Fault::UnknownList));
+        assert_eq!(judge(&trust, "deep.crt", Usage::Client), Err(Fault::UnknownList));
+    }
+
+    /// One bit anywhere in what is signed, or in the signature.
+    #[test]
+    fn a_changed_certificate_is_refused() {
+        let trust = trust(&["ca.crt"], 1);
+        let chain = credential::certificates(&file("client.crt")).expect("a chain");
+        for at in 0..chain[0].len() {
+            let mut changed = chain[0].to_vec();
+            changed[at] ^= 1;
+            let judged = trust.judge(&[CertificateDer::from(changed)], Usage::Client);
+            assert!(judged.is_err(), "byte {at}");
+        }
+    }
+
+    /// The same of version 1, which webpki has no part in.
+    #[test]
+    fn a_changed_certificate_of_version_1_is_refused() {
+        let trust = trust(&["ca.crt"], 1);
+        let chain = credential::certificates(&file("oldclient.crt")).expect("a chain");
+        for at in 0..chain[0].len() {
+            let mut changed = chain[0].to_vec();
+            changed[at] ^= 1;
+            let judged = trust.judge(&[CertificateDer::from(changed)], Usage::Client);
+            assert!(judged.is_err(), "byte {at}");
+        }
+    }
+}

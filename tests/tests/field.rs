@@ -21,7 +21,10 @@ const TYPES: &str = "types { text/html html htm; text/css css; application/javas
 /// A site behind a main file.
 fn setup(main: &str, site: &str, upstream: SocketAddr) -> Setup {
     let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
+    // The files leave the terminal, and would outlive the test.
     Setup::whole(&field(main))
+        .argument("-g")
+        .argument("daemon off;")
         .name("user", user)
         .name("upstream", upstream)
         .file("mime.types", TYPES)

@@ -4,6 +4,7 @@
 //! only through the control socket.
 
 mod accept;
+mod aside;
 mod door;
 mod giving;
 mod moving;
@@ -24,6 +25,7 @@ use crate::error_log;
 use crate::modules::error_log::Severity;
 use crate::modules::upgrade::Drain;
 use arc_swap::ArcSwap;
+use aside::OldConfigs;
 use perdura_tunnel::{Death, Seats, Table};
 use roll::Roll;
 use rustix::fd::{OwnedFd, RawFd};
@@ -65,6 +67,7 @@ pub struct Shared {
     threads: usize,
     /// One queue for each thread.
     tasks: Vec<mpsc::Sender<Task>>,
+    old_configs: OldConfigs,
 }
 
 /// What the threads are to do; each confirms when it does.
@@ -129,6 +132,7 @@ pub fn run_worker(inheritance: Inheritance) -> i32 {
         connections: AtomicUsize::new(0),
         threads,
         tasks,
+        old_configs: OldConfigs::default(),
     });
     // As many words wait as threads can say before the first one listens: orders come one by one.
     let (words, heard) = mpsc::channel(threads * WORDS_PER_THREAD);

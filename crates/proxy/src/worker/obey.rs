@@ -1,5 +1,6 @@
 //! What the master orders: a new configuration, an end.
 
+use super::aside::aside;
 use super::obey_move::{self, Source};
 use super::orphan;
 use super::roll::Roll;
@@ -17,6 +18,7 @@ use perdura_tunnel::TunnelId;
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::process::PidfdFlags;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,8 +35,9 @@ pub struct Master {
 
 /// Tells each log file of a configuration which descriptor it has.
 pub fn assign_logs(config: &Config, logs: &[(PathBuf, RawFd)]) {
+    let numbers: HashMap<_, _> = logs.iter().map(|(path, number)| (path, *number)).collect();
     for file in &config.logs {
-        if let Some((_, number)) = logs.iter().find(|(path, _)| *path == file.path) {
+        if let Some(number) = numbers.get(&file.path) {
             file.set_number(*number);
         }
     }
@@ -66,7 +69,7 @@ pub async fn obey(shared: Arc<Shared>, mut master: Master) {
         };
         match message {
             Ok(Some(ToWorker::Reload { snapshot, listeners, logs })) => {
-                match reload(&shared, &master.options, snapshot, listeners, &logs) {
+                match reload(&shared, &master.options, snapshot, listeners, logs).await {
                     Ok(number) => {
                         master.roll.confirmed(number).await;
                         tell(&master, &ToMaster::Reloaded);
@@ -186,24 +189,25 @@ fn order(shared: &Shared, change: impl FnOnce(&mut Orders)) -> u64 {
     number
 }
 
-/// Builds the new configuration and swaps to it; on any fault the old one stays.
-fn reload(
+/// Swaps to the new configuration; on any fault the old one stays. It is built beside the threads
+/// that serve: thousands of servers take longer than a tunnel may stand still.
+async fn reload(
     shared: &Arc<Shared>,
     options: &Options,
     snapshot: RawFd,
     listeners: Vec<(String, RawFd)>,
-    logs: &[(PathBuf, RawFd)],
+    logs: Vec<(PathBuf, RawFd)>,
 ) -> Result<u64, String> {
-    let snapshot = read_snapshot(snapshot).map_err(|error| error.to_string())?;
-    let built = build(&snapshot, options);
-    let Some(config) = built.config else {
-        let first = built.faults.iter().find(|fault| fault.level == Level::Emerg);
-        return Err(first.map(|fault| fault.message.clone()).unwrap_or_default());
-    };
+    let options = options.clone();
+    let config = aside("reload", move || {
+        let config = configuration(snapshot, &options)?;
+        assign_logs(&config, &logs);
+        Ok(config)
+    });
+    let config = config.await?;
     if let Some(why) = config.zones.conflict_with(&shared.config().zones) {
         return Err(why);
     }
-    assign_logs(&config, logs);
     carry(&shared.config(), &config);
     shared.seats.set_bound(seat_bound(&config, shared.threads));
     if config.process.worker_processes != shared.threads {
@@ -212,11 +216,21 @@ fn reload(
     }
     keep_secrets_in(&config);
     let old = shared.config.swap(Arc::clone(&config));
-    for log in &old.logs {
-        log.retire(config.logs.iter().any(|new| new.path == log.path));
-    }
+    let stay: HashSet<_> = config.logs.iter().map(|log| &log.path).collect();
+    old.logs.iter().for_each(|log| log.retire(stay.contains(&log.path)));
+    shared.old_configs.add(old);
     LINE_WAITS.notify_one();
     Ok(order(shared, |orders| orders.listeners = listeners))
+}
+
+/// Builds a configuration from the memory that the master has filled.
+fn configuration(snapshot: RawFd, options: &Options) -> Result<Arc<Config>, String> {
+    let snapshot = read_snapshot(snapshot).map_err(|error| error.to_string())?;
+    let built = build(&snapshot, options);
+    built.config.ok_or_else(|| {
+        let first = built.faults.into_iter().find(|fault| fault.level == Level::Emerg);
+        first.map(|fault| fault.message).unwrap_or_default()
+    })
 }
 
 /// Where there are keys, no core dump is written and no process of the same user looks in; what the

@@ -290,6 +290,7 @@ async fn sweep(thread: Rc<Thread>) {
             thread.pool().sweep(Instant::now());
         }
         thread.resolvers.sweep(crate::now_ms());
+        thread.shared.old_configs.sweep();
         // Said once in a while, so that a full disk does not fill what is left of it.
         let lost = crate::log_file::take_lost();
         if lost > 0 {

@@ -35,7 +35,7 @@ usage: perdura-bench echo [--port PORT]
                               [--seed NUMBER] [--write]
 
 plans: ping:SIZE:TUNNELS  rate:SIZE:TUNNELS:PER_SECOND  bulk:TUNNELS  churn:CONCURRENCY
-       connect:CONCURRENCY  idle:TUNNELS  http:CONNECTIONS
+       connect:CONCURRENCY  idle:TUNNELS  idle-connect:TUNNELS  http:CONNECTIONS
 runs:  reload  kill  upgrade  pause  growth";
 
 fn main() -> ExitCode {

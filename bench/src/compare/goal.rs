@@ -19,7 +19,7 @@ pub fn of(plan: &Plan) -> Option<Goal> {
         Plan::Ping { size: 64, .. } => Some(Goal::Ratio(1.0)),
         Plan::Ping { size: 16384, .. } => Some(Goal::Ratio(0.3)),
         Plan::Churn { .. } | Plan::Connect { .. } | Plan::Http { .. } => Some(Goal::Ratio(1.1)),
-        Plan::Idle { .. } => Some(Goal::Bytes(1024.0)),
+        Plan::Idle { .. } | Plan::IdleConnect { .. } => Some(Goal::Bytes(1024.0)),
         Plan::Ping { .. } | Plan::Rate { .. } | Plan::Bulk { .. } => None,
     }
 }
@@ -46,6 +46,9 @@ pub fn subject(plan: &Plan) -> String {
             format!("CPU per tunnel by CONNECT, beside an upgraded one, {concurrency} at a time")
         }
         Plan::Idle { tunnels } => format!("memory per idle tunnel, {tunnels} tunnels"),
+        Plan::IdleConnect { tunnels } => {
+            format!("memory per idle tunnel by CONNECT, beside an upgraded one, {tunnels} tunnels")
+        }
         Plan::Http { connections } => {
             format!("CPU per plain keep-alive GET, {connections} connections")
         }

@@ -59,7 +59,7 @@ pub fn series(plan: Plan, peers: &[Peer], echo: &Echo, setting: &Setting) -> Res
     let mut samples = vec![Vec::new(); peers.len()];
     let start = |peer: &Peer| peer.start(setting.folder, setting.places.proxy, echo.address);
     // What a proxy has held once it may keep; so memory is measured on fresh ones.
-    let fresh = matches!(plan, Plan::Idle { .. });
+    let fresh = plan.is_idle();
     let kept = match fresh {
         true => Vec::new(),
         false => peers.iter().map(start).collect::<Result<Vec<_>, _>>()?,
@@ -94,6 +94,7 @@ fn warm_up(name: &str, proxy: &Running, setting: &Setting) -> Result<(), Fault> 
 fn plan_of(plan: Plan, name: &str) -> Plan {
     match plan {
         Plan::Connect { concurrency } if name != PERDURA => Plan::Churn { concurrency },
+        Plan::IdleConnect { tunnels } if name != PERDURA => Plan::Idle { tunnels },
         plan => plan,
     }
 }
@@ -105,7 +106,7 @@ fn window(
     echo: &Echo,
     setting: &Setting,
 ) -> Result<Sample, Fault> {
-    if matches!(plan, Plan::Idle { .. }) {
+    if plan.is_idle() {
         warm_up(name, proxy, setting)?;
     }
     settle(&|| [proxy.pids(), echo.pids()].concat());
@@ -118,7 +119,7 @@ fn window(
     let (proxy_pids, all_pids) = (proxy.pids(), list());
     let ends_pids = [load.pids(), echo.pids()].concat();
     let grown = match plan {
-        Plan::Idle { .. } => Some(memory::held(&proxy_pids)?.saturating_sub(held_before)),
+        plan if plan.is_idle() => Some(memory::held(&proxy_pids)?.saturating_sub(held_before)),
         _ => None,
     };
     let before = (RunTime::read(&proxy_pids)?, RunTime::read(&ends_pids)?);

@@ -60,7 +60,7 @@ pub enum Destination {
 }
 
 /// What is run when nothing is named: every goal, and two for the picture.
-pub const PLANS: [Plan; 10] = [
+pub const PLANS: [Plan; 11] = [
     Plan::Ping { size: 64, tunnels: 1 },
     Plan::Ping { size: 64, tunnels: 100 },
     Plan::Ping { size: 64, tunnels: 1000 },
@@ -69,6 +69,7 @@ pub const PLANS: [Plan; 10] = [
     Plan::Connect { concurrency: 32 },
     Plan::Http { connections: 64 },
     Plan::Idle { tunnels: 9000 },
+    Plan::IdleConnect { tunnels: 9000 },
     Plan::Rate { size: 64, tunnels: 1000, per_second: 10_000 },
     Plan::Bulk { tunnels: 4 },
 ];

@@ -39,7 +39,7 @@ pub fn goals(names: &[&str], all: &[Series]) -> String {
             }
             Goal::Bytes(limit) => (format!("<= {limit:.0} B"), ours.median <= limit),
         };
-        let unit = if matches!(series.plan, Plan::Idle { .. }) { "B" } else { "µs" };
+        let unit = if series.plan.is_idle() { "B" } else { "µs" };
         let _ = writeln!(
             text,
             "| {} (`{}`) | {} {unit} | {} {unit} | {} | {} | {} | {} | {limit} | {} |",
@@ -63,12 +63,12 @@ pub fn details(names: &[&str], all: &[Series]) -> String {
     for series in all {
         let _ = writeln!(text, "**{}** (`{}`)\n", goal::subject(&series.plan), series.plan);
         text.push_str(match series.plan {
-            Plan::Idle { .. } => "| proxy | B per tunnel | vs nginx | over the rounds |\n",
+            plan if plan.is_idle() => "| proxy | B per tunnel | vs nginx | over the rounds |\n",
             Plan::Bulk { .. } => HEAD_BULK,
             _ => HEAD,
         });
         text.push_str(match series.plan {
-            Plan::Idle { .. } => "|---|--:|--:|--:|\n",
+            plan if plan.is_idle() => "|---|--:|--:|--:|\n",
             Plan::Bulk { .. } => "|---|--:|--:|--:|--:|--:|--:|\n",
             _ => "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         });
@@ -91,7 +91,7 @@ fn row(series: &Series, at: usize) -> String {
     let ratio = Spread::of_ratios(&costs[at], &costs[BASIS]);
     let cost = median_of(&costs[at]);
     let mut row = format!("| {cost} | {} | {} ", median(ratio), reach(ratio));
-    if matches!(series.plan, Plan::Idle { .. }) {
+    if series.plan.is_idle() {
         return row;
     }
     let speed =
@@ -119,7 +119,7 @@ fn ends(series: &Series, at: usize) -> Vec<f64> {
 /// The ratio of that to nginx's, which the machine's drift does not touch.
 fn vs_ends(series: &Series, at: usize) -> String {
     match series.plan {
-        Plan::Idle { .. } => "-".to_owned(),
+        plan if plan.is_idle() => "-".to_owned(),
         _ => median(Spread::of_ratios(&ends(series, at), &ends(series, BASIS))),
     }
 }
@@ -127,7 +127,9 @@ fn vs_ends(series: &Series, at: usize) -> String {
 /// What each peer's rounds cost: CPU in µs per thing done, or bytes per tunnel.
 fn costs(series: &Series) -> Vec<Vec<f64>> {
     let cost = |sample: &Sample| match series.plan {
-        Plan::Idle { tunnels } => sample.grown.unwrap_or(0) as f64 / f64::from(tunnels),
+        Plan::Idle { tunnels } | Plan::IdleConnect { tunnels } => {
+            sample.grown.unwrap_or(0) as f64 / f64::from(tunnels)
+        }
         _ => sample.proxy_ns as f64 / 1000.0 / done(&series.plan, sample).max(1e-9),
     };
     (0..series.samples.len()).map(|at| column(series, at, cost)).collect()

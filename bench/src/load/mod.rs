@@ -47,7 +47,7 @@ pub fn run(
         return page::run(proxy, connections, times, gate);
     }
     let mut fleet = Fleet::new(proxy, plan.size())?;
-    if matches!(plan, Plan::Connect { .. }) {
+    if plan.is_by_connect() {
         fleet.ask_by_connect();
     }
     match plan {
@@ -59,7 +59,7 @@ pub fn run(
         Plan::Churn { concurrency } | Plan::Connect { concurrency } => {
             churn::run(&mut fleet, concurrency, times, gate)
         }
-        Plan::Idle { tunnels } => {
+        Plan::Idle { tunnels } | Plan::IdleConnect { tunnels } => {
             // Held while the gate looks; then each must still carry one message.
             fleet.open(tunnels, First::Message, &echo_target)?;
             gate.ready()?;

@@ -31,6 +31,8 @@ pub enum Plan {
     Connect { concurrency: u32 },
     /// `idle:TUNNELS`: tunnels are opened, used once and held.
     Idle { tunnels: u32 },
+    /// `idle-connect:TUNNELS`: the same through tunnels that are asked for by CONNECT.
+    IdleConnect { tunnels: u32 },
     /// `http:CONNECTIONS`: plain requests over kept connections.
     Http { connections: u32 },
 }
@@ -50,10 +52,19 @@ impl Plan {
         match *self {
             Plan::Ping { size, .. } | Plan::Rate { size, .. } => size,
             Plan::Bulk { .. } => BULK_SIZE,
-            Plan::Churn { .. } | Plan::Connect { .. } | Plan::Idle { .. } | Plan::Http { .. } => {
-                SMALL_SIZE
-            }
+            Plan::Churn { .. } | Plan::Connect { .. } | Plan::Http { .. } => SMALL_SIZE,
+            Plan::Idle { .. } | Plan::IdleConnect { .. } => SMALL_SIZE,
         }
+    }
+
+    /// Whether its tunnels are asked for by CONNECT.
+    pub fn is_by_connect(&self) -> bool {
+        matches!(self, Plan::Connect { .. } | Plan::IdleConnect { .. })
+    }
+
+    /// Whether it holds tunnels that say nothing, so that memory is what is measured.
+    pub fn is_idle(&self) -> bool {
+        matches!(self, Plan::Idle { .. } | Plan::IdleConnect { .. })
     }
 }
 
@@ -75,6 +86,7 @@ impl FromStr for Plan {
             ["churn", concurrency] => Plan::Churn { concurrency: count(concurrency)? },
             ["connect", concurrency] => Plan::Connect { concurrency: count(concurrency)? },
             ["idle", tunnels] => Plan::Idle { tunnels: count(tunnels)? },
+            ["idle-connect", tunnels] => Plan::IdleConnect { tunnels: count(tunnels)? },
             ["http", connections] => Plan::Http { connections: count(connections)? },
             _ => return Err(PlanFault::Unknown(word.to_owned())),
         })
@@ -92,6 +104,7 @@ impl fmt::Display for Plan {
             Plan::Churn { concurrency } => write!(f, "churn:{concurrency}"),
             Plan::Connect { concurrency } => write!(f, "connect:{concurrency}"),
             Plan::Idle { tunnels } => write!(f, "idle:{tunnels}"),
+            Plan::IdleConnect { tunnels } => write!(f, "idle-connect:{tunnels}"),
             Plan::Http { connections } => write!(f, "http:{connections}"),
         }
     }
@@ -103,8 +116,8 @@ impl fmt::Display for PlanFault {
             PlanFault::Unknown(word) => write!(
                 f,
                 "no plan \"{word}\"; there are ping:SIZE:TUNNELS, rate:SIZE:TUNNELS:PER_SECOND, \
-                 bulk:TUNNELS, churn:CONCURRENCY, connect:CONCURRENCY, idle:TUNNELS and \
-                 http:CONNECTIONS"
+                 bulk:TUNNELS, churn:CONCURRENCY, connect:CONCURRENCY, idle:TUNNELS, \
+                 idle-connect:TUNNELS and http:CONNECTIONS"
             ),
             PlanFault::OutOfRange(name) => write!(f, "{name} is out of range"),
         }
@@ -139,6 +152,7 @@ mod tests {
             "churn:32",
             "connect:32",
             "idle:19900",
+            "idle-connect:9000",
             "http:8",
         ];
         for word in words {

@@ -42,7 +42,8 @@ impl Bind {
     /// `address` or `address:port`; without a port the system chooses one.
     pub fn address(text: &[u8]) -> Option<SocketAddr> {
         let text = std::str::from_utf8(text).ok()?;
-        let ip = parse_address(text).map(|ip| SocketAddr::new(ip, 0));
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let ip = parse_address(bare).map(|ip| SocketAddr::new(ip, 0));
         ip.or_else(|| text.parse().ok())
     }
 

@@ -1,55 +1,21 @@
 //! A new program takes over from the running one: sockets, clients and live tunnels.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use perdura_tests::{
-    Carriers, Census, Client, Payload, Program, Proxy, Setup, Tunnel, Upstream, chat, seed, until,
+    Carriers, Census, Client, Payload, Program, Proxy, Setup, Successors, Tunnel, Upstream, chat,
+    order, said, seed, until,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// The master that the pid file names, with the folder's other processes: ended at the end of a
-/// test, however it ends.
-struct Successors {
-    folder: PathBuf,
-    first: Pid,
-}
-
-impl Successors {
-    fn of(proxy: &Proxy) -> Self {
-        Self { folder: proxy.folder().path().to_owned(), first: proxy.pid() }
-    }
-}
-
-impl Drop for Successors {
-    fn drop(&mut self) {
-        for name in ["proxy.pid", "proxy.pid.oldbin"] {
-            let pid = pid_at(&self.folder.join(name)).filter(|pid| *pid != self.first);
-            for one in pid.into_iter().flat_map(Census::family) {
-                let _ = kill_process(one, Signal::KILL);
-            }
-        }
-    }
-}
-
-fn pid_in(proxy: &Proxy, name: &str) -> Option<Pid> {
-    pid_at(&proxy.folder().path().join(name))
-}
-
-fn pid_at(path: &Path) -> Option<Pid> {
-    let text = std::fs::read_to_string(path).ok()?;
-    Pid::from_raw(text.trim().parse().ok()?)
-}
 
 /// USR2 to a master, and the new one's number once it serves.
 fn change_binary(proxy: &Proxy, master: Pid) -> Pid {
     kill_process(master, Signal::USR2).expect("the master takes a signal");
     let mut new = None;
     until("a new master serves", LIMIT, || {
-        new = pid_in(proxy, "proxy.pid").filter(|pid| *pid != master);
+        new = Successors::pid_in(proxy, "proxy.pid").filter(|pid| *pid != master);
         let serves = format!("master process {} serves", new.map_or(0, number));
         proxy.error_log().contains(&serves)
     });
@@ -62,20 +28,6 @@ fn number(pid: Pid) -> i32 {
 
 fn is_gone(pid: Pid) -> bool {
     !Census::runs(pid, &Program::Perdura.binary())
-}
-
-fn order(proxy: &Proxy, word: &str) -> Output {
-    Command::new(Program::Perdura.binary())
-        .args(["-p"])
-        .arg(proxy.folder().path())
-        .args(["-c", "proxy.conf", "-e", "stderr", "-s", word])
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program runs")
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn setup(upstream: &Upstream) -> Setup {
@@ -93,7 +45,7 @@ fn both_serve_and_the_tunnels_move_when_the_old_one_quits() {
         tunnel.echo(b"before");
     }
     let new = change_binary(&proxy, old);
-    assert_eq!(pid_in(&proxy, "proxy.pid.oldbin"), Some(old));
+    assert_eq!(Successors::pid_in(&proxy, "proxy.pid.oldbin"), Some(old));
     assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
     tunnels[0].echo(b"both serve");
     proxy.signal(Signal::QUIT);
@@ -104,8 +56,8 @@ fn both_serve_and_the_tunnels_move_when_the_old_one_quits() {
     assert!(proxy.error_log().contains("moved 200 tunnels"), "{}", proxy.error_log());
     assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
     Tunnel::open(proxy.address()).echo(b"a new one");
-    assert_eq!(pid_in(&proxy, "proxy.pid"), Some(new));
-    assert!(pid_in(&proxy, "proxy.pid.oldbin").is_none());
+    assert_eq!(Successors::pid_in(&proxy, "proxy.pid"), Some(new));
+    assert!(Successors::pid_in(&proxy, "proxy.pid.oldbin").is_none());
     drop(tunnels);
     kill_process(new, Signal::QUIT).expect("the new master takes a signal");
     until("the new one ends", LIMIT, || is_gone(new));
@@ -162,8 +114,10 @@ fn ending_the_new_one_gives_its_tunnels_back() {
     for tunnel in &mut tunnels {
         tunnel.echo(b"after");
     }
-    until("the pid file is as before", LIMIT, || pid_in(&proxy, "proxy.pid") == Some(proxy.pid()));
-    assert!(pid_in(&proxy, "proxy.pid.oldbin").is_none());
+    until("the pid file is as before", LIMIT, || {
+        Successors::pid_in(&proxy, "proxy.pid") == Some(proxy.pid())
+    });
+    assert!(Successors::pid_in(&proxy, "proxy.pid.oldbin").is_none());
     assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
     // And once more: nothing of the first time is in the way.
     let again = change_binary(&proxy, proxy.pid());
@@ -182,17 +136,17 @@ fn no_byte_is_lost_or_doubled_over_upgrades_in_one_order() {
     let mut quiet: Vec<_> = (0..20).map(|_| Tunnel::open(proxy.address())).collect();
     for _ in 0..4 {
         carriers.wait_for_more();
-        let before = pid_in(&proxy, "proxy.pid").expect("a master");
+        let before = Successors::pid_in(&proxy, "proxy.pid").expect("a master");
         let output = order(&proxy, "upgrade");
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         assert!(said(&output).contains("moved 26 tunnels"), "{}", said(&output));
-        let after = pid_in(&proxy, "proxy.pid").expect("a master");
+        let after = Successors::pid_in(&proxy, "proxy.pid").expect("a master");
         assert_ne!(before, after);
         until("the old one ends", LIMIT, || is_gone(before) || before == proxy.pid());
         assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
         until("the link is free again", LIMIT, || {
             proxy.error_log().matches("the other master process has gone").count() > 0
-                && pid_in(&proxy, "proxy.pid.oldbin").is_none()
+                && Successors::pid_in(&proxy, "proxy.pid.oldbin").is_none()
         });
     }
     for tunnel in &mut quiet {
@@ -214,7 +168,9 @@ fn a_program_that_does_not_come_up_changes_nothing() {
     proxy.signal(Signal::USR2);
     proxy.wait_for_error("new binary process");
     until("the new one has ended", LIMIT, || proxy.error_log().contains("exited with code 1"));
-    until("the pid file is as before", LIMIT, || pid_in(&proxy, "proxy.pid") == Some(proxy.pid()));
+    until("the pid file is as before", LIMIT, || {
+        Successors::pid_in(&proxy, "proxy.pid") == Some(proxy.pid())
+    });
     tunnel.echo(b"undisturbed");
     assert_eq!(Client::get(proxy.address(), "/a").status(), 204);
     proxy.rewrite_text(&good);
@@ -259,7 +215,7 @@ fn a_second_new_program_must_wait() {
     let output = order(&proxy, "upgrade");
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("two programs serve already"), "{}", said(&output));
-    assert_eq!(pid_in(&proxy, "proxy.pid"), Some(new));
+    assert_eq!(Successors::pid_in(&proxy, "proxy.pid"), Some(new));
 }
 
 /// Kills one of the two workers at a random moment of each move.

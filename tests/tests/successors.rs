@@ -1,52 +1,18 @@
 //! New programs of an upgrade that are not what they should be, or find things otherwise: whatever
 //! they do, no tunnel is lost.
 
-use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use perdura_tests::{
-    Census, Client, Peer, Program, Proxy, Setup, Tunnel, Upstream, chat, page_conf, until,
+    Census, Client, Peer, Proxy, Setup, Successors, Tunnel, Upstream, chat, order, page_conf, said,
+    until,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Ends whatever new programs a test has started, by the numbers in the error log.
-struct Successors<'a>(&'a Proxy);
-
-impl Drop for Successors<'_> {
-    fn drop(&mut self) {
-        for pid in started(self.0).into_iter().flat_map(Census::family) {
-            if pid != self.0.pid() {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-    }
-}
-
-/// The new programs so far.
-fn started(proxy: &Proxy) -> Vec<Pid> {
-    let log = proxy.error_log();
-    let numbers = log.lines().filter_map(|line| line.split_once("start new binary process "));
-    numbers.filter_map(|(_, number)| Pid::from_raw(number.trim().parse().ok()?)).collect()
-}
-
 fn setup(upstream: &Upstream) -> Setup {
     chat(upstream, "location = /a { return 204; }")
-}
-
-fn order(proxy: &Proxy, word: &str) -> Output {
-    Command::new(Program::Perdura.binary())
-        .args(["-p"])
-        .arg(proxy.folder().path())
-        .args(["-c", "proxy.conf", "-e", "stderr", "-s", word])
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program runs")
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// A program that says these words to the old master, one packet each, and then does nothing.
@@ -94,7 +60,7 @@ fn one_that_ends_at_any_step_of_the_move_costs_no_tunnel() {
         let mut tunnels: Vec<_> = (0..20).map(|_| Tunnel::open(proxy.address())).collect();
         proxy.replace_program(&part(steps));
         {
-            let _end = Successors(&proxy);
+            let _end = Successors::of(&proxy);
             proxy.signal(Signal::USR2);
             proxy.wait_for_error("start new binary process");
             until("it serves or has ended", LIMIT, || {
@@ -126,7 +92,7 @@ fn one_of_another_version_gets_no_tunnel() {
     proxy.signal(Signal::USR2);
     proxy.wait_for_error("moves tunnels in another way (version 99): ours stay");
     {
-        let _end = Successors(&proxy);
+        let _end = Successors::of(&proxy);
         proxy.signal(Signal::QUIT);
         proxy.wait_for_error("shutting down");
         tunnel.echo(b"it stays with the old one");
@@ -140,7 +106,7 @@ fn one_that_does_not_serve_in_time_is_ended() {
     let upstream = Upstream::echo();
     let setup = setup(&upstream).own_program().main("upgrade_start_timeout 300ms;");
     let proxy = Proxy::examined(&setup);
-    let _end = Successors(&proxy);
+    let _end = Successors::of(&proxy);
     let mut tunnel = Tunnel::open(proxy.address());
     proxy.replace_program(&program(&[]));
     let output = order(&proxy, "upgrade");
@@ -163,11 +129,11 @@ fn one_that_speaks_out_of_turn_costs_no_tunnel() {
         [&[GO][..], &[LIVE], &[r"\143"], &[SERVES, GO, LIVE], &[r"\011\000\000\000\000\000"]]
     {
         let proxy = Proxy::examined(&setup(&upstream).own_program());
-        let _end = Successors(&proxy);
+        let _end = Successors::of(&proxy);
         let mut tunnel = Tunnel::open(proxy.address());
         proxy.replace_program(&program(words));
         proxy.signal(Signal::USR2);
-        until("the new program runs", LIMIT, || !started(&proxy).is_empty());
+        until("the new program runs", LIMIT, || !Successors::started(&proxy).is_empty());
         proxy.signal(Signal::HUP);
         proxy.wait_for_error("reconfiguring");
         tunnel.echo(b"undisturbed");
@@ -190,7 +156,7 @@ fn a_reload_between_start_and_move() {
     tunnels[0].echo(b"meanwhile");
     proxy.signal(Signal::QUIT);
     assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0));
-    let _end = Successors(&proxy);
+    let _end = Successors::of(&proxy);
     for tunnel in &mut tunnels {
         tunnel.echo(b"it has moved");
     }
@@ -207,8 +173,8 @@ fn winch_moves_the_tunnels_and_a_reload_and_quit_bring_them_back() {
     let mut tunnels: Vec<_> = (0..20).map(|_| Tunnel::open(proxy.address())).collect();
     proxy.signal(Signal::USR2);
     proxy.wait_for_error(" serves");
-    let _end = Successors(&proxy);
-    let new = *started(&proxy).first().expect("a new program");
+    let _end = Successors::of(&proxy);
+    let new = *Successors::started(&proxy).first().expect("a new program");
     proxy.signal(Signal::WINCH);
     proxy.wait_for_error("moved 20 tunnels");
     until("the old worker has ended", LIMIT, || {
@@ -264,7 +230,7 @@ fn what_finds_no_descriptor_stays() {
     }
     drop(tunnels);
     assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0));
-    drop(Successors(&proxy));
+    drop(Successors::of(&proxy));
 }
 
 /// What is drained while another program serves is told to come back.
@@ -284,7 +250,7 @@ fn tunnels_that_cannot_move_are_told_that_the_service_restarts() {
     proxy.wait_for_error(" serves");
     proxy.signal(Signal::QUIT);
     let ends = client.line(LIMIT);
-    drop(Successors(&proxy));
+    drop(Successors::of(&proxy));
     assert!(ends.starts_with("1012:10 "), "{ends}");
     assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0));
 }

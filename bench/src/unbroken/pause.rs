@@ -38,6 +38,8 @@ pub fn run(stage: &Stage) -> Result<Vec<Row>, Fault> {
     }
     let tally = crew.finish()?;
     let calm = format!("without any event {:.1} ms", quantile_ms(&still, 0.99));
+    // One kill of a hundred hides behind the 99th percentile.
+    let longest = quantile_ms(&killed, 1.0);
     let (p50, p99) = (quantile_ms(&killed, 0.5), quantile_ms(&killed, 0.99));
     let row = |what: String, found: String, goal, met| Row::figure(what, found, goal, met);
     let with = format!("{tunnels} tunnels, {TICKERS} of them ticking");
@@ -50,16 +52,29 @@ pub fn run(stage: &Stage) -> Result<Vec<Row>, Fault> {
             "<= 10 ms",
             p50 <= 10.0,
         ),
-        row("the same: p99".to_owned(), format!("{p99:.1} ms ({calm})"), "<= 60 ms", p99 <= 60.0),
+        row(
+            "the same: p99".to_owned(),
+            format!("{p99:.1} ms (the longest {longest:.1} ms; {calm})"),
+            "<= 60 ms",
+            p99 <= 60.0,
+        ),
         row(
             format!("pause by an upgrade, {upgrades} upgrades, {with}: p99"),
-            format!("{moved:.1} ms (p50 {:.1} ms)", quantile_ms(&upgraded, 0.5)),
+            format!(
+                "{moved:.1} ms (p50 {:.1} ms, the longest {:.1} ms)",
+                quantile_ms(&upgraded, 0.5),
+                quantile_ms(&upgraded, 1.0)
+            ),
             "<= 100 ms",
             moved <= 100.0,
         ),
         row(
             format!("from SIGKILL to the next handshake answered, {kills} kills: p99"),
-            format!("{shake:.1} ms (p50 {:.1} ms)", quantile_ms(&shaken, 0.5)),
+            format!(
+                "{shake:.1} ms (p50 {:.1} ms, the longest {:.1} ms)",
+                quantile_ms(&shaken, 0.5),
+                quantile_ms(&shaken, 1.0)
+            ),
             "<= 60 ms",
             shake <= 60.0,
         ),

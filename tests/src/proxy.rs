@@ -1,9 +1,7 @@
 //! The proxy: a real program, started with a generated configuration in a folder of its own,
 //! and ended by its process id.
 
-use std::fs::Permissions;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -289,8 +287,9 @@ impl Proxy {
     /// is not disturbed.
     pub fn replace_program(&self, text: &str) {
         assert!(self.setup.own_program, "the built program is not to be replaced");
-        let new = self.folder.write("next", text.as_bytes());
-        std::fs::set_permissions(&new, Permissions::from_mode(0o755)).expect("its mode");
+        let text = self.folder.write("next.text", text.as_bytes());
+        let new = self.folder.path().join("next");
+        install(&text, &new);
         std::fs::rename(new, &self.binary).expect("a new program");
     }
 
@@ -454,8 +453,17 @@ impl Drop for Proxy {
 
 fn copy(program: Program, folder: &Folder) -> PathBuf {
     let own = folder.path().join(program.name());
-    std::fs::copy(program.binary(), &own).expect("a copy of the program");
+    install(&program.binary(), &own);
     own
+}
+
+/// Writes a file that can be run, by another process: while a file is open for writing it cannot be
+/// run ("Text file busy"), and a child that some other thread is just starting would hold it open.
+fn install(from: &Path, to: &Path) {
+    let from = std::fs::File::open(from).expect("what is to be installed");
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh"]).arg(to).stdin(from);
+    assert!(writer.status().expect("a shell").success(), "{} is not written", to.display());
 }
 
 fn spawn(binary: &Path, folder: &Folder, setup: &Setup) -> Child {

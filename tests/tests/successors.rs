@@ -77,7 +77,11 @@ fn one_that_ends_at_any_step_of_the_move_costs_no_tunnel() {
             }
         }
         let taken_back = proxy.error_log().contains("they are taken back");
-        assert_eq!(taken_back, steps == STEPS.len(), "{}", proxy.error_log());
+        // Behind its last answer the word that lets go may have been sent before its end is seen.
+        let lets_go = STEPS.len() - 1;
+        if steps != lets_go {
+            assert_eq!(taken_back, steps > lets_go, "{}", proxy.error_log());
+        }
         drop(tunnels);
         assert_eq!(proxy.wait_for_exit(LIMIT).code(), Some(0), "with its last tunnel");
     }

@@ -170,6 +170,8 @@ impl ResolvesServerCert for Certificates {
         let signs = |scheme| self.0.iter().find(|one| one.0.key.choose_scheme(&[scheme]).is_some());
         let schemes = hello.signature_schemes();
         let best = schemes.iter().find_map(|&scheme| signs(scheme));
-        best.map(|credential| Arc::clone(&credential.0))
+        // A client for whom none fits hears `handshake_failure` over any, as from OpenSSL; over none
+        // it would hear `access_denied`.
+        best.or(self.0.first()).map(|credential| Arc::clone(&credential.0))
     }
 }

@@ -32,13 +32,14 @@ mod walk;
 
 pub use accept::{Accepted, Choice, Chosen, Fault as AcceptFault, accept};
 pub use chain::{Trust, TrustFault};
+pub use ciphers::{Evaluated as Ciphers, evaluate as evaluate_ciphers};
 pub use client_policy::{ClientPolicy, Demand, Refused, Shown};
 pub use connect::{ClientTerms, Dialling, Unsecured};
 pub use credential::{Credential, CredentialFault};
+pub use curves::evaluate as evaluate_curves;
 pub use facts::{Facts, Offered};
 pub use loading::{Files, LoadFault, bio_reason, certificate_reason};
 pub use resumption::{Cache, Resumption, Tickets};
 pub use server_config::{Acceptance, Computed, Greeting, ServerTerms};
 pub use session::{Ahead, Session, Wire};
 pub use variables::{VALUES, Value, client_verify};
-pub use {ciphers::evaluate as evaluate_ciphers, curves::evaluate as evaluate_curves};

@@ -105,6 +105,17 @@ impl Rig {
     fn connect(&self) -> TcpStream {
         TcpStream::connect(&self.key).unwrap()
     }
+
+    /// A tunnel's both ends: the client's and the upstream's.
+    fn open_tunnel(&self, upstream: &TcpListener) -> (TcpStream, TcpStream) {
+        let mut client = self.connect();
+        client.write_all(HANDSHAKE).unwrap();
+        let (mut far, _) = upstream.accept().unwrap();
+        expect(&mut far, b"\r\n\r\n");
+        far.write_all(AGREE).unwrap();
+        expect(&mut client, b"\r\n\r\n");
+        (client, far)
+    }
 }
 
 impl Drop for Rig {
@@ -160,12 +171,7 @@ fn the_old_configuration_goes_once_no_request_uses_it() {
     let address = upstream.local_addr().unwrap().to_string();
     let rig = Rig::start(&text(&address, "old"));
     // A tunnel, a connection that is kept, and a request whose answer the upstream still owes.
-    let mut tunnel = rig.connect();
-    tunnel.write_all(HANDSHAKE).unwrap();
-    let (mut far, _) = upstream.accept().unwrap();
-    expect(&mut far, b"\r\n\r\n");
-    far.write_all(AGREE).unwrap();
-    expect(&mut tunnel, b"\r\n\r\n");
+    let (mut tunnel, mut far) = rig.open_tunnel(&upstream);
     let mut kept = rig.connect();
     kept.write_all(b"GET /which HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     expect(&mut kept, b"old");
@@ -197,12 +203,7 @@ fn the_old_configuration_goes_once_no_request_uses_it() {
 fn a_graceful_end_waits_for_the_tunnel_and_says_when_it_is_over() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let rig = Rig::start(&text(&upstream.local_addr().unwrap().to_string(), "old"));
-    let mut tunnel = rig.connect();
-    tunnel.write_all(HANDSHAKE).unwrap();
-    let (mut far, _) = upstream.accept().unwrap();
-    expect(&mut far, b"\r\n\r\n");
-    far.write_all(AGREE).unwrap();
-    expect(&mut tunnel, b"\r\n\r\n");
+    let (mut tunnel, mut far) = rig.open_tunnel(&upstream);
     rig.tell(&ToWorker::Quit(Afterwards::Nobody));
     assert_eq!(rig.hear(), ToMaster::Released);
     tunnel.write_all(b"still").unwrap();
@@ -226,13 +227,7 @@ fn what_was_let_go_is_given_up_when_the_master_dies() {
     let mut rig = Rig::start(&text(&upstream.local_addr().unwrap().to_string(), "old"));
     let mut tunnels = Vec::new();
     for _ in 0..2 {
-        let mut tunnel = rig.connect();
-        tunnel.write_all(HANDSHAKE).unwrap();
-        let (mut far, _) = upstream.accept().unwrap();
-        expect(&mut far, b"\r\n\r\n");
-        far.write_all(AGREE).unwrap();
-        expect(&mut tunnel, b"\r\n\r\n");
-        tunnels.push((tunnel, far));
+        tunnels.push(rig.open_tunnel(&upstream));
     }
     let names: Vec<u64> = rig.table.live_legs().map(|(id, _)| id.number()).collect();
     let (link, theirs) = control::pair().unwrap();

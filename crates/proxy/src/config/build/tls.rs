@@ -8,8 +8,8 @@ use crate::grammar::PemSource;
 use crate::modules::proxy_ssl;
 use crate::modules::ssl::{self, SessionCache, Settings};
 use crate::tls::{
-    Acceptance, Cache, ClientPolicy, ClientTerms, Computed, Credential, Demand, Dialling, Files,
-    Greeting, LoadFault, Resumption, ServerTerms, Tickets, Trust, TrustFault, bio_reason,
+    Acceptance, Cache, Ciphers, ClientPolicy, ClientTerms, Computed, Credential, Demand, Dialling,
+    Files, Greeting, LoadFault, Resumption, ServerTerms, Tickets, Trust, TrustFault, bio_reason,
     certificate_reason, evaluate_ciphers, evaluate_curves,
 };
 use perdura_conf::{Fault, Flag, Level, Number, Seconds, Size, Text};
@@ -284,23 +284,29 @@ impl Builder<'_> {
         self.tell_of(directive, format!("X509_LOOKUP_load_file(\"{named}\") failed {reason}"))
     }
 
+    /// The suites that a list chooses, which must be some (`SSL_CTX_set_cipher_list`).
+    fn ciphers(&mut self, directive: &str, list: &[u8]) -> Result<Ciphers, Told> {
+        let list = String::from_utf8_lossy(list);
+        let ciphers = evaluate_ciphers(&list);
+        if !ciphers.is_empty() {
+            return Ok(ciphers);
+        }
+        let message = format!(
+            "SSL_CTX_set_cipher_list(\"{list}\") failed (SSL: SSL routines::no cipher match)"
+        );
+        self.tell(Fault::nowhere(message).hint(format!(
+            "\"{directive}\" may choose from six suites of TLS 1.2: ECDHE with AES-GCM or \
+             CHACHA20-POLY1305"
+        )))
+    }
+
     /// How TLS is spoken to an upstream.
     pub(super) fn dialling(
         &mut self,
         settings: &proxy_ssl::Settings,
     ) -> Result<Arc<Dialling>, Told> {
         self.speaks_tls = true;
-        let list = String::from_utf8_lossy(&settings.proxy_ssl_ciphers.0).into_owned();
-        let ciphers = evaluate_ciphers(&list);
-        if ciphers.is_empty() {
-            let message = format!(
-                "SSL_CTX_set_cipher_list(\"{list}\") failed (SSL: SSL routines::no cipher match)"
-            );
-            return self.tell(Fault::nowhere(message).hint(
-                "\"proxy_ssl_ciphers\" may choose from six suites of TLS 1.2: ECDHE with AES-GCM or \
-                 CHACHA20-POLY1305",
-            ));
-        }
+        let ciphers = self.ciphers("proxy_ssl_ciphers", &settings.proxy_ssl_ciphers.0)?;
         if let Some(word) = &settings.proxy_ssl_protocols.older {
             let message = format!("\"{}\" is not supported, ignored", word.text());
             self.faults.push(Fault::warning(word.place, message));
@@ -368,17 +374,7 @@ impl Builder<'_> {
         credentials: Vec<Credential>,
         policy: Arc<ClientPolicy>,
     ) -> Result<ServerTerms, Told> {
-        let list = String::from_utf8_lossy(&settings.ssl_ciphers.0).into_owned();
-        let ciphers = evaluate_ciphers(&list);
-        if ciphers.is_empty() {
-            let message = format!(
-                "SSL_CTX_set_cipher_list(\"{list}\") failed (SSL: SSL routines::no cipher match)"
-            );
-            return self.tell(Fault::nowhere(message).hint(
-                "\"ssl_ciphers\" may choose from six suites of TLS 1.2: ECDHE with AES-GCM or \
-                 CHACHA20-POLY1305",
-            ));
-        }
+        let ciphers = self.ciphers("ssl_ciphers", &settings.ssl_ciphers.0)?;
         let list = String::from_utf8_lossy(&settings.ssl_ecdh_curve.0).into_owned();
         let groups = evaluate_curves(&list).map(|list| list.groups).unwrap_or_default();
         if groups.is_empty() {
